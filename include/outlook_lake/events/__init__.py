@@ -1,0 +1,1 @@
+"""Observations become events here, and only here; batches keep them, the manifest lists them."""

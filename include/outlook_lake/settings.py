@@ -1,0 +1,229 @@
+"""Every knob: typed, with its unit, its default and what it is for.
+
+A value comes from the environment (`OUTLOOK_LAKE_<GROUP>_<NAME>`, for example
+`OUTLOOK_LAKE_STREAM_COALESCE_S=2`) or is the default. Secrets are never settings: they are
+Airflow connections, or `OUTLOOK_LAKE_CONN_<ID>` where Airflow is absent.
+All faults are reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from outlook_lake.errors import SettingsError
+
+__all__ = ["Knob", "Settings"]
+
+PREFIX = "OUTLOOK_LAKE_"
+T = TypeVar("T")
+
+
+def knob(default: T, unit: str, doc: str, *, low: float | None = None) -> T:
+    """A settings field with its unit, what it is for, and its lowest useful value."""
+    return field(default=default, metadata={"unit": unit, "doc": doc, "low": low})  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """The webhook: `receiver.*`."""
+
+    host: str = knob("127.0.0.1", "", "address the stand-alone receiver listens on")
+    port: int = knob(8081, "port", "port of the stand-alone receiver", low=1)
+    body_limit_bytes: int = knob(1 << 20, "bytes", "a larger POST is answered 413", low=1024)
+    pending_limit_bytes: int = knob(
+        32 << 20, "bytes", "waiting for the disk beyond this is answered 503", low=1024
+    )
+    segment_age_s: float = knob(0.5, "s machine", "an open segment is closed at this age", low=0.01)
+    segment_bytes: int = knob(8 << 20, "bytes", "an open segment is closed at this size", low=1024)
+    notification_url: str = knob(
+        "", "URL", "public https address Graph posts to; the demo sets its own"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Landing, looking, applying: `stream.*`."""
+
+    lanes: int = knob(1, "tasks", "parallel drain tasks; 1 on SQLite", low=1)
+    coalesce_s: float = knob(1.0, "s machine", "a hint waits this long for company", low=0)
+    idle_s: float = knob(60.0, "s machine", "a run ends when nothing was due for so long", low=0)
+    run_s: float = knob(600.0, "s machine", "a run ends after this time", low=1)
+    lease_s: float = knob(30.0, "s machine", "a mailbox lease lasts this long", low=5)
+    renew_s: float = knob(10.0, "s machine", "a lane renews its leases this often", low=1)
+    apply_rows: int = knob(5000, "rows", "most observations in one transaction", low=1)
+    concurrency: int = knob(8, "requests", "requests in flight over all mailboxes", low=1)
+    absence_s: float = knob(10.0, "s machine", "a 404 is asked again after this", low=0)
+    lag_s: float = knob(30.0, "s machine", "an update that shows nothing is asked again", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSettings:
+    """The Graph client: `graph.*`."""
+
+    timeout_s: float = knob(20.0, "s machine", "a request times out after this", low=1)
+    page_size: int = knob(200, "rows", "page size asked of delta and lists", low=1)
+    retry_wait_s: float = knob(
+        2.0, "s machine", "a longer Retry-After becomes a later due time", low=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSettings:
+    """Subscriptions: `subscriptions.*`."""
+
+    lifetime_minutes: int = knob(9900, "min Graph", "asked of Graph; its limit is 10,080", low=45)
+    writes_per_s: float = knob(20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """Event log and lake: `lake.*`."""
+
+    over_s: int = knob(120, "s Graph", "an hour is over this long after its end", low=0)
+    orphan_s: int = knob(3600, "s machine", "a batch file without a manifest row is kept", low=60)
+    log_keep_h: int = knob(48, "h Graph", "sealed batches of the event log are kept", low=1)
+    threads: int = knob(2, "threads", "DuckDB threads", low=1)
+    memory_mb: int = knob(1024, "MiB", "DuckDB memory", low=128)
+
+
+@dataclass(frozen=True, slots=True)
+class InventorySettings:
+    """What is remembered of items: `inventory.*`."""
+
+    horizon_days: int = knob(0, "days", "forget items untouched for so long; 0 = never", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """What events may say about people: `privacy.*`."""
+
+    recipients: str = knob("hashed", "", "`hashed`: keyed hashes of recipients; `off`: none")
+    categories: str = knob("clear", "", "`clear`: as the user wrote them; `hashed`")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one home."""
+
+    home: Path = field(
+        default=Path(".lake-home"),
+        metadata={"unit": "folder", "doc": "everything the product keeps", "low": None},
+    )
+    database_url: str = knob("", "URL", "state database; default: SQLite under the home")
+    receiver: ReceiverSettings = field(default_factory=ReceiverSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    subscriptions: SubscriptionSettings = field(default_factory=SubscriptionSettings)
+    lake: LakeSettings = field(default_factory=LakeSettings)
+    inventory: InventorySettings = field(default_factory=InventorySettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment; raises SettingsError with every fault."""
+        env = os.environ if environ is None else environ
+        faults: list[str] = []
+        made: dict[str, Any] = {
+            "home": Path(env.get(PREFIX + "HOME", ".lake-home")).absolute(),
+            "database_url": env.get(PREFIX + "DATABASE_URL", ""),
+        }
+        for group in dataclasses.fields(cls):
+            if group.name not in made:
+                kind = get_type_hints(cls)[group.name]
+                made[group.name] = _group(kind, group.name, env, faults)
+        if faults:
+            raise SettingsError(faults)
+        return cls(**made)
+
+    def knobs(self) -> Iterator[Knob]:
+        """Every value with its name, unit, meaning and where it came from."""
+        yield Knob("home", str(self.home), "folder", "everything the product keeps", _source("HOME"))
+        yield Knob(
+            "database_url",
+            self.state_url.split("@")[-1],
+            "URL",
+            "state database",
+            _source("DATABASE_URL"),
+        )
+        for group in dataclasses.fields(self):
+            value = getattr(self, group.name)
+            if not dataclasses.is_dataclass(value):
+                continue
+            for entry in dataclasses.fields(value):
+                yield Knob(
+                    f"{group.name}.{entry.name}",
+                    str(getattr(value, entry.name)),
+                    entry.metadata["unit"],
+                    entry.metadata["doc"],
+                    _source(f"{group.name}_{entry.name}".upper()),
+                )
+
+    @property
+    def state_url(self) -> str:
+        """SQLAlchemy URL of the state database."""
+        return self.database_url or f"sqlite:///{self.home / 'state' / 'outlook.db'}"
+
+    @property
+    def keys(self) -> Path:
+        """Keys of this home (0700)."""
+        return self.home / "state" / "keys"
+
+    @property
+    def staging(self) -> Path:
+        """Where receivers put segments."""
+        return self.home / "staging"
+
+    @property
+    def log(self) -> Path:
+        """The event log: committed batches."""
+        return self.home / "log"
+
+    @property
+    def lake_root(self) -> Path:
+        """Sealed hours."""
+        return self.home / "lake"
+
+    @property
+    def directory_root(self) -> Path:
+        """Addresses and names, in a place of their own (0700)."""
+        return self.home / "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting as `outlook-lake settings` shows it."""
+
+    name: str
+    value: str
+    unit: str
+    doc: str
+    source: str
+
+
+def _source(name: str) -> str:
+    return f"environment ({PREFIX}{name})" if PREFIX + name in os.environ else "default"
+
+
+def _group(kind: type[Any], group: str, env: Mapping[str, str], faults: list[str]) -> Any:
+    values: dict[str, Any] = {}
+    hints = get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        name = f"{PREFIX}{group}_{entry.name}".upper()
+        if name not in env:
+            continue
+        text = env[name]
+        try:
+            value = hints[entry.name](text)
+        except ValueError:
+            faults.append(f"{name}={text!r}: expected {hints[entry.name].__name__}")
+            continue
+        low = entry.metadata["low"]
+        if low is not None and value < low:
+            faults.append(f"{name}={text}: expected at least {low} ({entry.metadata['unit']})")
+        values[entry.name] = value
+    return kind(**values)
