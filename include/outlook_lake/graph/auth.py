@@ -1,0 +1,116 @@
+"""One token per tenant: msal with the client secret, cached, refreshed early, one at a time.
+
+msal is synchronous, so it works in a thread. Its own cache is emptied before a refresh after
+a 401: it would hand the refused token out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import msal
+import requests
+
+from outlook_lake.errors import TokenRefusedError, UnreachableError, UntrustedLinkError
+from outlook_lake.tenants.credentials import Credentials
+
+__all__ = ["TokenSource"]
+
+EARLY_S = 300.0
+"""A token is renewed this long before its end (graph-facts: refresh 5 min early)."""
+TIMEOUT_S = 20.0
+
+
+class TokenSource:
+    """The access token of one tenant. Use it from one event loop."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._app: Any = None
+        self._token = ""
+        self._renew_at = 0.0  # machine time, monotonic seconds
+        self._ends_at = 0.0
+        self._lock = asyncio.Lock()
+        self.requests = 0
+        """How often the token endpoint was asked."""
+
+    async def token(self) -> str:
+        """A token that is good for minutes.
+
+        Raises TokenRefusedError when the credentials are refused, UnreachableError when the
+        token endpoint does not answer and no earlier token is still good.
+        """
+        if time.monotonic() < self._renew_at:
+            return self._token
+        async with self._lock:
+            now = time.monotonic()
+            if now < self._renew_at:  # somebody else refreshed it while we waited
+                return self._token
+            try:
+                token, lifetime = await asyncio.to_thread(self._acquire)
+            except UnreachableError:
+                if now < self._ends_at - 5:
+                    return self._token  # early renewal failed; the old one is still good
+                raise
+            self._token = token
+            self._ends_at = now + lifetime
+            self._renew_at = now + max(lifetime - EARLY_S, lifetime / 2)
+        return self._token
+
+    def drop(self, refused: str) -> None:
+        """Forget a token Graph answered 401 to; another, newer one is kept."""
+        if refused == self._token:
+            self._renew_at = self._ends_at = 0.0
+            if self._app is not None:
+                self._app.remove_tokens_for_client()
+
+    def _acquire(self) -> tuple[str, float]:
+        self.requests += 1
+        scope = f"{self._credentials.graph_url}/.default"
+        try:
+            if self._app is None:
+                self._app = self._make_app()
+            answer = self._app.acquire_token_for_client(scopes=[scope])
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            raise UnreachableError("the token endpoint failed", status=status) from None
+        except requests.RequestException as error:
+            raise UnreachableError(
+                f"the token endpoint did not answer ({type(error).__name__})"
+            ) from None
+        except ValueError:
+            # msal could not read the tenant's openid-configuration; its text names the tenant.
+            raise TokenRefusedError(
+                "the login host does not know this tenant: check extra.tenant_id and "
+                "extra.authority of the connection"
+            ) from None
+        if "access_token" not in answer:
+            raise TokenRefusedError(
+                "the token endpoint refused the client id or its secret: check login and "
+                "password of the connection",
+                status=401,
+                code=str(answer.get("error") or ""),
+                request_id=str(answer.get("correlation_id") or ""),
+            )
+        return str(answer["access_token"]), float(answer.get("expires_in") or 3599)
+
+    def _make_app(self) -> Any:
+        credentials = self._credentials
+        app = msal.ConfidentialClientApplication(
+            credentials.client_id,
+            client_credential=credentials.client_secret,
+            authority=f"{credentials.authority_url}/{credentials.tenant_id}",
+            # Hosts were checked when the connection was read; the discovery service would be
+            # one more host to reach.
+            instance_discovery=False,
+            verify=credentials.verify,
+            timeout=TIMEOUT_S,
+        )
+        endpoint = urlsplit(str(app.authority.token_endpoint))
+        wanted = urlsplit(credentials.authority_url)
+        if (endpoint.scheme, endpoint.netloc) != ("https", wanted.netloc):
+            raise UntrustedLinkError("the login host names a token endpoint on another host")
+        return app

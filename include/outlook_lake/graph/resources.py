@@ -1,0 +1,185 @@
+"""Every path we ask Graph for, and the only fields we ask of it.
+
+No field here holds content (I2): no subject, body, preview, attachment, header or link.
+Ids that came from outside pass `item_segment` and its kin before they enter a path: checked
+against the alphabet of Graph's ids, then escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlencode
+
+from outlook_lake.errors import UntrustedLinkError, UsageError
+
+__all__ = [
+    "FOLDER_SELECT",
+    "IMMUTABLE_IDS",
+    "MESSAGE_FIELDS",
+    "MESSAGE_SELECT",
+    "SETTINGS_SELECT",
+    "USER_SELECT",
+    "WELL_KNOWN_FOLDERS",
+    "folder_path",
+    "folders_delta_path",
+    "folders_path",
+    "mailbox_settings_path",
+    "message_delta_path",
+    "message_path",
+    "messages_path",
+    "paged",
+    "subscription_path",
+    "subscription_resource",
+    "user_path",
+    "users_path",
+]
+
+MESSAGE_FIELDS = (
+    "id",
+    "changeKey",
+    "createdDateTime",
+    "lastModifiedDateTime",
+    "receivedDateTime",
+    "sentDateTime",
+    "internetMessageId",
+    "conversationId",
+    "parentFolderId",
+    "from",
+    "sender",
+    "toRecipients",
+    "ccRecipients",
+    "bccRecipients",
+    "replyTo",
+    "hasAttachments",
+    "importance",
+    "flag",
+    "categories",
+    "inferenceClassification",
+    "isRead",
+    "isDraft",
+)
+"""graph-facts 6.2 without what nobody needs; `messages.Message` decodes exactly these."""
+
+MESSAGE_SELECT = ",".join(MESSAGE_FIELDS)
+FOLDER_SELECT = "id,displayName,parentFolderId,totalItemCount,isHidden"
+USER_SELECT = (
+    "id,userPrincipalName,displayName,mail,proxyAddresses,accountEnabled,userType,"
+    "department,officeLocation"
+)
+SETTINGS_SELECT = "timeZone,workingHours,userPurpose"
+"""Exactly these three: automatic replies hold text people wrote."""
+
+IMMUTABLE_IDS = 'IdType="ImmutableId"'
+"""`Prefer` of every request that gives or takes message ids."""
+
+# Kind in our words → well-known name in Graph's (locale-independent, graph-facts 4.9).
+WELL_KNOWN_FOLDERS: dict[str, str] = {
+    "inbox": "inbox",
+    "sent": "sentitems",
+    "deleted": "deleteditems",
+    "drafts": "drafts",
+    "outbox": "outbox",
+    "junk": "junkemail",
+    "archive": "archive",
+    "dumpster": "recoverableitemsdeletions",
+}
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_GRAPH_ID = re.compile(r"[A-Za-z0-9_=+/-]{1,512}")
+
+
+def paged(page_size: int) -> str:
+    """`Prefer` for immutable ids and a page size, in one header.
+
+    Two headers lose one of them (olkcli#99), and `$top` on delta ends the round early
+    (docs-contrib#7946).
+    """
+    return f"{IMMUTABLE_IDS}, odata.maxpagesize={page_size}"
+
+
+def message_path(user: str, item: str) -> str:
+    """One message, with our fields only."""
+    return f"{_user(user)}/messages/{_id(item)}?$select={MESSAGE_SELECT}"
+
+
+def messages_path(user: str, folder: str, *, top: int = 200) -> str:
+    """The plain list of a folder: for mailboxes where delta refuses."""
+    return f"{_folder(user, folder)}/messages?$select={MESSAGE_SELECT}&$top={_count(top)}"
+
+
+def message_delta_path(user: str, folder: str) -> str:
+    """The first page of a folder's delta; ask for its size with `paged` in `Prefer`."""
+    return f"{_folder(user, folder)}/messages/delta?$select={MESSAGE_SELECT}"
+
+
+def folder_path(user: str, folder: str) -> str:
+    """One folder, by id or by well-known name."""
+    return f"{_folder(user, folder)}?$select={FOLDER_SELECT}"
+
+
+def folders_path(user: str, parent: str | None = None, *, top: int = 100) -> str:
+    """The direct children of the root or of a folder, hidden ones included."""
+    base = f"{_user(user)}/mailFolders" if parent is None else f"{_folder(user, parent)}/childFolders"
+    return f"{base}?$select={FOLDER_SELECT}&includeHiddenFolders=true&$top={_count(top)}"
+
+
+def folders_delta_path(user: str) -> str:
+    """The first page of the folder tree's delta: flat, nested folders included."""
+    return f"{_user(user)}/mailFolders/delta?$select={FOLDER_SELECT}"
+
+
+def users_path(*, top: int = 999) -> str:
+    """All users of the tenant."""
+    return f"/users?$select={USER_SELECT}&$top={_count(top)}"
+
+
+def user_path(user: str) -> str:
+    """One user, by object id."""
+    return f"{_user(user)}?$select={USER_SELECT}"
+
+
+def mailbox_settings_path(user: str) -> str:
+    """Time zone, working hours and purpose of a mailbox; never the automatic replies."""
+    return f"{_user(user)}/mailboxSettings?$select={SETTINGS_SELECT}"
+
+
+def subscription_path(subscription_id: str) -> str:
+    """One subscription."""
+    return f"/subscriptions/{_object_id(subscription_id)}"
+
+
+def subscription_resource(user: str) -> str:
+    """What a subscription watches: all messages of one mailbox, as Graph wants it written."""
+    return f"users/{_object_id(user)}/messages"
+
+
+def with_query(path: str, **parameters: str) -> str:
+    """A path with further query parameters, escaped."""
+    joint = "&" if "?" in path else "?"
+    return path + joint + urlencode(parameters)
+
+
+def _user(user: str) -> str:
+    return f"/users/{_object_id(user)}"
+
+
+def _folder(user: str, folder: str) -> str:
+    return f"{_user(user)}/mailFolders/{_id(folder)}"
+
+
+def _object_id(text: str) -> str:
+    if not _OBJECT_ID.fullmatch(text):
+        raise UntrustedLinkError("an id that is not an Entra object id was kept out of a URL")
+    return text
+
+
+def _id(text: str) -> str:
+    if not _GRAPH_ID.fullmatch(text):
+        raise UntrustedLinkError("an id that is not one of Graph's was kept out of a URL")
+    return quote(text, safe="=")
+
+
+def _count(number: int) -> int:
+    if not 1 <= number <= 1000:
+        raise UsageError(f"a page holds 1 to 1,000 rows, not {number}")
+    return number
