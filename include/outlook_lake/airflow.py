@@ -1,0 +1,285 @@
+"""Where the package meets Airflow: the doorbell, the connections, and one step as a task.
+
+No other module of the package imports Airflow. DAG files stay thin:
+
+    doorbell() ── rings ──▶ outlook_stream ── run_step("stream", …) ──▶ outlook_lake.steps
+                                  connection `msgraph` ──▶ Credentials ──▲
+
+A ring is never the work list. Events of an asset can be stranded behind `max_active_runs`, and
+lost while a DAG is paused; so the trigger looks at what is *there* (segments, hints that are
+due) and rings again while work remains and nobody is at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import inspect
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetWatcher
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from outlook_lake.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from outlook_lake.tenants.credentials import Credentials
+
+__all__ = [
+    "MAILBOXES_WAITING",
+    "OUTLOOK_EVENTS",
+    "WorkWaitingTrigger",
+    "announce_hours",
+    "credentials",
+    "doorbell",
+    "draining",
+    "hour_of",
+    "remove_old_task_logs",
+    "run_step",
+]
+
+log = logging.getLogger(__name__)
+
+MAILBOXES_WAITING = Asset("outlook_mailboxes_waiting", uri="outlook://mailboxes/waiting")
+"""Some mailbox is to be primed; `outlook_subscriptions` says so, `outlook_prime` listens."""
+
+OUTLOOK_EVENTS = Asset("outlook_events", uri="outlook://lake/events")
+"""The lake: one partition (`2026-11-24T09`, UTC) for every hour that was written anew."""
+
+ABANDONED_S = 3.0
+"""An open segment nobody holds is a dead receiver's once it is this old, s machine."""
+
+
+class WorkWaitingTrigger(BaseEventTrigger):
+    """Rings while notifications or due hints wait and no drain is at work on them.
+
+    `poke_s` and `ring_every_s` are seconds of machine time. Its state is not kept: after a
+    restart it looks and rings again, and a ring too many finds nothing to do.
+    """
+
+    def __init__(self, poke_s: float = 0.5, ring_every_s: float = 10.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.poke_s = poke_s
+        self.ring_every_s = ring_every_s
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments: their hash is the trigger's identity."""
+        return (
+            "outlook_lake.airflow.WorkWaitingTrigger",
+            {"poke_s": self.poke_s, "ring_every_s": self.ring_every_s},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ring for ever; never ends by itself, never blocks the triggerer's loop."""
+        bell = _Bell(Settings.load())
+        rung = float("-inf")
+        while True:
+            try:
+                waiting = await asyncio.to_thread(bell.look)
+            except Exception:
+                # A trigger that raises is gone until the next parse. A look that fails (disk
+                # full, database being restored) is tried again; the log says why.
+                log.exception("the doorbell could not look; it tries again")
+                waiting = {}
+                await asyncio.sleep(self.ring_every_s)
+            if not waiting:
+                rung = float("-inf")
+            elif time.monotonic() - rung >= self.ring_every_s:
+                rung = time.monotonic()
+                yield TriggerEvent(waiting)
+            await asyncio.sleep(self.poke_s)
+
+
+class _Bell:
+    """Looks, cheaply, whether there is anything a drain would do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine: Engine | None = None
+
+    def look(self) -> dict[str, int]:
+        """What waits: numbers of segments, dead receivers' segments, due hints. Empty = nothing."""
+        if self._everyone_drains():
+            return {}
+        waiting = {
+            "segments": _count(self.settings.staging / "ready"),
+            "abandoned": _abandoned(self.settings.staging / "open"),
+            "due": self._due(),
+        }
+        return {name: count for name, count in waiting.items() if count}
+
+    def _everyone_drains(self) -> bool:
+        lanes = range(self.settings.stream.lanes)
+        return all(_is_locked(_lane_lock(self.settings, lane)) for lane in lanes)
+
+    def _due(self) -> int:
+        """1 when the earliest hint is due. Asks nothing of a database that is not there yet."""
+        from sqlalchemy import create_engine, func, select
+        from sqlalchemy.exc import OperationalError
+
+        from outlook_lake.clock import machine_us
+        from outlook_lake.state.tables import hint
+
+        url = self.settings.state_url
+        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+            return 0
+        if self.engine is None:
+            self.engine = create_engine(url, pool_size=1)
+        try:
+            with self.engine.connect() as connection:
+                earliest = connection.execute(select(func.min(hint.c.due_at))).scalar()
+        except OperationalError:  # no tables yet, or locked by a migration: look again
+            return 0
+        return int(earliest is not None and earliest <= machine_us())
+
+
+def doorbell() -> Asset:
+    """The asset that starts `outlook_stream`."""
+    watcher = AssetWatcher(name="outlook_doorbell", trigger=WorkWaitingTrigger())
+    return Asset(
+        "outlook_segments_waiting", uri="outlook://staging/segments", watchers=[watcher]
+    )
+
+
+@contextmanager
+def draining(lane: int) -> Iterator[None]:
+    """Hold the mark that a drain of this lane is at work: the doorbell keeps quiet meanwhile.
+
+    The mark is a file lock, so it is gone with its process, however that ends. It excludes
+    nobody; leases do that.
+    """
+    path = _lane_lock(Settings.load(), lane)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as mark:
+        fcntl.flock(mark, fcntl.LOCK_SH)
+        yield
+
+
+def credentials(conn_id: str) -> Credentials:
+    """The credentials in an Airflow connection of type `msgraph`.
+
+    Raises UsageError (in words) when a field is missing or a host is not one of Graph's.
+    """
+    from airflow.sdk import BaseHook
+
+    from outlook_lake.tenants.credentials import from_connection_fields
+
+    connection = BaseHook.get_connection(conn_id)
+    return from_connection_fields(
+        conn_id,
+        {
+            "conn_type": connection.conn_type,
+            "login": connection.login,
+            "password": connection.password,
+            "host": connection.host,
+            "schema": connection.schema,
+            "port": connection.port,
+            "extra": connection.extra_dejson,
+        },
+    )
+
+
+def run_step(name: str, **arguments: Any) -> dict[str, Any]:
+    """Run one step of `outlook_lake.steps` inside a task; returns its counts.
+
+    Errors that another try can mend are raised as they are and Airflow tries again; the
+    others fail the task at once, with the words that say what to do.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from outlook_lake import steps
+    from outlook_lake.application import Application
+    from outlook_lake.errors import OutlookLakeError, is_transient
+
+    try:
+        with Application.open(Settings.load(), credentials=credentials) as app:
+            outcome = getattr(steps, name)(app, **arguments)
+            counts = asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
+    except OutlookLakeError as error:
+        if is_transient(error):
+            raise
+        raise AirflowFailException(str(error)) from error
+    log.info("%s: %s", name, counts)
+    return dict(counts)
+
+
+def announce_hours(outlet_events: Any, counts: dict[str, Any]) -> None:
+    """Emit one partition of `outlook_events` for every hour an export wrote."""
+    hours = sorted({name.rpartition("/")[2] for name in counts.get("sealed", [])})
+    if hours:
+        outlet_events[OUTLOOK_EVENTS].add_partitions(hours)
+        outlet_events[OUTLOOK_EVENTS].extra = {"hours": len(hours)}
+
+
+def hour_of(interval_start: datetime | None) -> str | None:
+    """`2026-11-24T09`, the hour a data interval begins with; None for a run without interval."""
+    from outlook_lake.clock import hour_name
+
+    return None if interval_start is None else hour_name(interval_start)
+
+
+def remove_old_task_logs(days: int) -> int:
+    """Delete Airflow's task log files not written to for `days` (machine time); returns how many.
+
+    Airflow itself never removes them: about 200 files a day.
+    """
+    from airflow.sdk import conf
+
+    folder = Path(str(conf.get("logging", "base_log_folder")))
+    before = time.time() - days * 86400
+    old = [path for path in folder.glob("dag_id=*/**/*.log") if path.stat().st_mtime < before]
+    for path in old:
+        path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == folder or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    return len(old)
+
+
+def _lane_lock(settings: Settings, lane: int) -> Path:
+    return settings.home / "run" / f"drain-{lane}.lock"
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("a") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _count(folder: Path) -> int:
+    try:
+        return sum(1 for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except FileNotFoundError:
+        return 0
+
+
+def _abandoned(folder: Path) -> int:
+    """Open segments whose writer is gone: old enough, not empty, and nobody holds the lock."""
+    count = 0
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return 0
+    for entry in entries:
+        try:
+            stat = entry.stat()
+            if stat.st_size and time.time() - stat.st_mtime > ABANDONED_S:
+                count += not _is_locked(Path(entry.path))
+        except FileNotFoundError:  # closed and renamed meanwhile: it is in ready now
+            continue
+    return count
