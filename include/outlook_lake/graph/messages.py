@@ -3,7 +3,7 @@
 Unknown keys never become Python objects (I2). Every field of a message is optional: UNSET
 means "the row did not say" (delta sends partial rows), None means "said to be empty".
 Dates stay text (`2026-11-24T09:15:04Z`): Arrow turns a column of them into times at once,
-ten times faster than one by one.
+five times faster than one by one.
 """
 
 from __future__ import annotations
@@ -72,27 +72,27 @@ class Message(Struct, gc=False):
     """One message row: metadata only, any field may be UNSET."""
 
     id: str
-    change_key: str | None | UnsetType = field(name="changeKey", default=UNSET)
-    created_at: str | None | UnsetType = field(name="createdDateTime", default=UNSET)
-    modified_at: str | None | UnsetType = field(name="lastModifiedDateTime", default=UNSET)
-    received_at: str | None | UnsetType = field(name="receivedDateTime", default=UNSET)
-    sent_at: str | None | UnsetType = field(name="sentDateTime", default=UNSET)
-    internet_message_id: str | None | UnsetType = field(name="internetMessageId", default=UNSET)
-    conversation_id: str | None | UnsetType = field(name="conversationId", default=UNSET)
-    folder_id: str | None | UnsetType = field(name="parentFolderId", default=UNSET)
-    from_: Recipient | None | UnsetType = field(name="from", default=UNSET)
-    sender: Recipient | None | UnsetType = UNSET
-    to: list[Recipient] | None | UnsetType = field(name="toRecipients", default=UNSET)
-    cc: list[Recipient] | None | UnsetType = field(name="ccRecipients", default=UNSET)
-    bcc: list[Recipient] | None | UnsetType = field(name="bccRecipients", default=UNSET)
-    reply_to: list[Recipient] | None | UnsetType = field(name="replyTo", default=UNSET)
-    has_attachments: bool | None | UnsetType = field(name="hasAttachments", default=UNSET)
-    importance: str | None | UnsetType = UNSET
-    flag: Flag | None | UnsetType = UNSET
-    categories: list[str] | None | UnsetType = UNSET
-    inference: str | None | UnsetType = field(name="inferenceClassification", default=UNSET)
-    is_read: bool | None | UnsetType = field(name="isRead", default=UNSET)
-    is_draft: bool | None | UnsetType = field(name="isDraft", default=UNSET)
+    change_key: str | UnsetType | None = field(name="changeKey", default=UNSET)
+    created_at: str | UnsetType | None = field(name="createdDateTime", default=UNSET)
+    modified_at: str | UnsetType | None = field(name="lastModifiedDateTime", default=UNSET)
+    received_at: str | UnsetType | None = field(name="receivedDateTime", default=UNSET)
+    sent_at: str | UnsetType | None = field(name="sentDateTime", default=UNSET)
+    internet_message_id: str | UnsetType | None = field(name="internetMessageId", default=UNSET)
+    conversation_id: str | UnsetType | None = field(name="conversationId", default=UNSET)
+    folder_id: str | UnsetType | None = field(name="parentFolderId", default=UNSET)
+    from_: Recipient | UnsetType | None = field(name="from", default=UNSET)
+    sender: Recipient | UnsetType | None = UNSET
+    to: list[Recipient] | UnsetType | None = field(name="toRecipients", default=UNSET)
+    cc: list[Recipient] | UnsetType | None = field(name="ccRecipients", default=UNSET)
+    bcc: list[Recipient] | UnsetType | None = field(name="bccRecipients", default=UNSET)
+    reply_to: list[Recipient] | UnsetType | None = field(name="replyTo", default=UNSET)
+    has_attachments: bool | UnsetType | None = field(name="hasAttachments", default=UNSET)
+    importance: str | UnsetType | None = UNSET
+    flag: Flag | UnsetType | None = UNSET
+    categories: list[str] | UnsetType | None = UNSET
+    inference: str | UnsetType | None = field(name="inferenceClassification", default=UNSET)
+    is_read: bool | UnsetType | None = field(name="isRead", default=UNSET)
+    is_draft: bool | UnsetType | None = field(name="isDraft", default=UNSET)
     removed: Removed | UnsetType = field(name="@removed", default=UNSET)
 
 
@@ -109,10 +109,10 @@ class Folder(Struct, gc=False):
     """One mail folder. Its name is hashed by the caller and kept nowhere else."""
 
     id: str
-    display_name: str | None | UnsetType = field(name="displayName", default=UNSET)
-    parent_id: str | None | UnsetType = field(name="parentFolderId", default=UNSET)
-    total: int | None | UnsetType = field(name="totalItemCount", default=UNSET)
-    hidden: bool | None | UnsetType = field(name="isHidden", default=UNSET)
+    display_name: str | UnsetType | None = field(name="displayName", default=UNSET)
+    parent_id: str | UnsetType | None = field(name="parentFolderId", default=UNSET)
+    total: int | UnsetType | None = field(name="totalItemCount", default=UNSET)
+    hidden: bool | UnsetType | None = field(name="isHidden", default=UNSET)
     kind: str | None = field(name="@odata.type", default=None)
     removed: Removed | UnsetType = field(name="@removed", default=UNSET)
 

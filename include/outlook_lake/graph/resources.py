@@ -119,7 +119,9 @@ def folder_path(user: str, folder: str) -> str:
 
 def folders_path(user: str, parent: str | None = None, *, top: int = 100) -> str:
     """The direct children of the root or of a folder, hidden ones included."""
-    base = f"{_user(user)}/mailFolders" if parent is None else f"{_folder(user, parent)}/childFolders"
+    base = (
+        f"{_user(user)}/mailFolders" if parent is None else f"{_folder(user, parent)}/childFolders"
+    )
     return f"{base}?$select={FOLDER_SELECT}&includeHiddenFolders=true&$top={_count(top)}"
 
 

@@ -164,9 +164,7 @@ def _from_json(name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _graph_url(
-    connection: Mapping[str, Any], extra: Mapping[str, Any], faults: list[str]
-) -> str:
+def _graph_url(connection: Mapping[str, Any], extra: Mapping[str, Any], faults: list[str]) -> str:
     base = str(extra.get("base_url") or "").strip()
     host = str(connection.get("host") or "").strip() or "graph.microsoft.com"
     scheme = str(connection.get("schema") or "https").strip()
