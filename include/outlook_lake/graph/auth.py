@@ -106,11 +106,28 @@ class TokenSource:
             # Hosts were checked when the connection was read; the discovery service would be
             # one more host to reach.
             instance_discovery=False,
-            verify=credentials.verify,
-            timeout=TIMEOUT_S,
+            http_client=_Session(credentials),
         )
         endpoint = urlsplit(str(app.authority.token_endpoint))
         wanted = urlsplit(credentials.authority_url)
         if (endpoint.scheme, endpoint.netloc) != ("https", wanted.netloc):
             raise UntrustedLinkError("the login host names a token endpoint on another host")
         return app
+
+
+class _Session(requests.Session):
+    """msal's way out. A private CA outranks REQUESTS_CA_BUNDLE, which requests would prefer."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._verify = None if credentials.verify is True else credentials.verify
+        self.trust_env = not credentials.is_loopback  # no proxy stands before loopback
+        self.max_redirects = 0
+        self.mount("https://", requests.adapters.HTTPAdapter(max_retries=1))
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        """Send with our verification and time-out, whatever the environment says."""
+        options.setdefault("timeout", TIMEOUT_S)
+        if self._verify is not None:
+            options["verify"] = self._verify
+        return super().request(method, url, **options)

@@ -84,6 +84,7 @@ class GraphClient:
             connector=aiohttp.TCPConnector(limit=0, ssl=_tls(self._credentials)),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=not self._credentials.is_loopback,  # a company's proxy; none before loopback
         )
         return self
 

@@ -25,8 +25,8 @@ class Links:
     def url(self, path_or_link: str) -> URL:
         """The URL to ask, never re-encoded; UntrustedLinkError (which quotes nothing) else."""
         text = self._base + path_or_link if path_or_link.startswith("/") else path_or_link
-        if _STRANGE.search(text):
-            raise UntrustedLinkError("a link with characters no link has was not followed")
+        if _STRANGE.search(text) or path_or_link.startswith("//"):
+            raise UntrustedLinkError("a link that is not one of Graph's was not followed")
         if _origin(text) != self._origin:
             raise UntrustedLinkError("a link to another host was not followed")
         path = urlsplit(text).path

@@ -1,0 +1,82 @@
+"""Paths ask for metadata only, and no id from outside enters one unchecked."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from tests.support.graph import USER
+
+from outlook_lake.errors import UntrustedLinkError, UsageError
+from outlook_lake.graph import resources
+
+CONTENT = ("subject", "body", "preview", "attachments", "header", "weblink", "automaticreplies")
+
+
+def every_path() -> list[str]:
+    return [
+        resources.message_path(USER, "AAk="),
+        resources.messages_path(USER, "inbox"),
+        resources.message_delta_path(USER, "inbox"),
+        resources.folder_path(USER, "sentitems"),
+        resources.folders_path(USER),
+        resources.folders_path(USER, "AQM="),
+        resources.folders_delta_path(USER),
+        resources.users_path(),
+        resources.user_path(USER),
+        resources.mailbox_settings_path(USER),
+    ]
+
+
+def test_no_path_asks_for_content():
+    for path in every_path():
+        fields = path.partition("$select=")[2].partition("&")[0].lower().split(",")
+        assert fields != [""], path
+        assert not [f for f in fields if any(word in f for word in CONTENT) and "has" not in f]
+
+
+def test_every_path_builder_is_checked_here():
+    builders = {
+        name
+        for name, member in inspect.getmembers(resources, inspect.isfunction)
+        if name.endswith("_path") and not name.startswith("_") and name != "subscription_path"
+    }
+
+    assert len(builders) == 9
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param("x?$select=body", id="a query"),
+        pytest.param("../../users/other", id="up and out"),
+        pytest.param("a b", id="a space"),
+        pytest.param("", id="nothing"),
+        pytest.param("x" * 513, id="too long"),
+        pytest.param("x%2F", id="already escaped"),
+        pytest.param("ä", id="not Graph's alphabet"),
+        pytest.param("x\n", id="a line end"),
+    ],
+)
+def test_an_item_id_that_is_none_is_kept_out_of_every_url(item: str):
+    with pytest.raises(UntrustedLinkError) as caught:
+        resources.message_path(USER, item)
+
+    assert not item or item not in str(caught.value)
+
+
+@pytest.mark.parametrize("user", ["me", "ann@contoso.example", USER + "/", USER + "\n", ""])
+def test_only_an_object_id_names_a_user(user: str):
+    with pytest.raises(UntrustedLinkError):
+        resources.message_path(user, "AAk=")
+
+
+def test_a_slash_and_a_plus_in_an_id_stay_inside_its_segment():
+    path = resources.message_path(USER, "a/b+c=")
+
+    assert path.partition("?")[0] == f"/users/{USER}/messages/a%2Fb%2Bc="
+
+
+def test_a_page_size_graph_does_not_have_is_refused():
+    with pytest.raises(UsageError):
+        resources.users_path(top=0)
