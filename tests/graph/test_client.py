@@ -67,10 +67,12 @@ def answering(*answers: web.Response):
 
 
 async def test_an_answer_carries_graph_time_and_the_order_of_sending(tmp_path: Path):
-    async with small_graph(tmp_path, answering(json_body(message_row()))) as graph:
-        async with graph.client() as client:
-            first = await client.get(ITEM, mailbox=USER)
-            second = await client.get(ITEM, mailbox=USER)
+    async with (
+        small_graph(tmp_path, answering(json_body(message_row()))) as graph,
+        graph.client() as client,
+    ):
+        first = await client.get(ITEM, mailbox=USER)
+        second = await client.get(ITEM, mailbox=USER)
 
     assert first.date == GRAPH_TIME
     assert second.sent > first.sent
@@ -81,9 +83,11 @@ async def test_an_answer_carries_graph_time_and_the_order_of_sending(tmp_path: P
 
 
 async def test_page_size_and_id_format_travel_in_one_prefer_header(tmp_path: Path):
-    async with small_graph(tmp_path, answering(json_body({"value": []}))) as graph:
-        async with graph.client() as client:
-            await client.get(DELTA, mailbox=USER, prefer=paged(200))
+    async with (
+        small_graph(tmp_path, answering(json_body({"value": []}))) as graph,
+        graph.client() as client,
+    ):
+        await client.get(DELTA, mailbox=USER, prefer=paged(200))
 
     assert graph.asked[0].headers.getall("Prefer") == [
         'IdType="ImmutableId", odata.maxpagesize=200'
@@ -102,20 +106,24 @@ async def test_graphs_clock_is_learnt_from_its_answers(tmp_path: Path):
 
 async def test_a_clock_file_outranks_what_answers_say(tmp_path: Path, monkeypatch):
     monkeypatch.setenv(clock.CLOCK_ENV, str(tmp_path / "clock.json"))
-    async with small_graph(tmp_path, answering(json_body({}))) as graph:
-        async with graph.client() as client:
-            await client.get(ITEM, mailbox=USER)
+    async with (
+        small_graph(tmp_path, answering(json_body({}))) as graph,
+        graph.client() as client,
+    ):
+        await client.get(ITEM, mailbox=USER)
 
-            assert client.offset_s is None
+        assert client.offset_s is None
 
 
 async def test_a_short_retry_after_is_waited_out_once(tmp_path: Path):
     throttled = graph_error(429, "ApplicationThrottled", headers={"Retry-After": "0.3"})
-    async with small_graph(tmp_path, answering(throttled, json_body({}))) as graph:
-        async with graph.client() as client:
-            before = asyncio.get_running_loop().time()
-            answer = await client.get(ITEM, mailbox=USER)
-            waited = asyncio.get_running_loop().time() - before
+    async with (
+        small_graph(tmp_path, answering(throttled, json_body({}))) as graph,
+        graph.client() as client,
+    ):
+        before = asyncio.get_running_loop().time()
+        answer = await client.get(ITEM, mailbox=USER)
+        waited = asyncio.get_running_loop().time() - before
 
     assert answer.status == 200
     assert waited >= 0.3
@@ -142,18 +150,22 @@ async def test_a_long_retry_after_is_never_slept_through(tmp_path: Path):
 
 
 async def test_an_empty_503_is_a_throttling(tmp_path: Path):
-    async with small_graph(tmp_path, answering(web.Response(status=503))) as graph:
-        async with graph.client() as client:
-            with pytest.raises(ThrottledError):
-                await client.get(ITEM, mailbox=USER)
+    async with (
+        small_graph(tmp_path, answering(web.Response(status=503))) as graph,
+        graph.client() as client,
+    ):
+        with pytest.raises(ThrottledError):
+            await client.get(ITEM, mailbox=USER)
 
 
 async def test_a_refused_token_is_dropped_and_asked_for_once(tmp_path: Path):
-    async with small_graph(tmp_path, answering(json_body({}))) as graph:
-        async with graph.client() as client:
-            await client.get(ITEM, mailbox=USER)
-            graph.good_tokens.clear()
-            answer = await client.get(ITEM, mailbox=USER)
+    async with (
+        small_graph(tmp_path, answering(json_body({}))) as graph,
+        graph.client() as client,
+    ):
+        await client.get(ITEM, mailbox=USER)
+        graph.good_tokens.clear()
+        answer = await client.get(ITEM, mailbox=USER)
 
     assert answer.status == 200
     assert graph.tokens_given == 2
@@ -165,10 +177,12 @@ async def test_a_refused_token_is_dropped_and_asked_for_once(tmp_path: Path):
 
 
 async def test_a_401_that_stays_is_not_asked_for_ever(tmp_path: Path):
-    async with small_graph(tmp_path, answering(graph_error(401, "InvalidAuth"))) as graph:
-        async with graph.client() as client:
-            with pytest.raises(TokenRefusedError):
-                await client.get(ITEM, mailbox=USER)
+    async with (
+        small_graph(tmp_path, answering(graph_error(401, "InvalidAuth"))) as graph,
+        graph.client() as client,
+    ):
+        with pytest.raises(TokenRefusedError):
+            await client.get(ITEM, mailbox=USER)
 
     assert len(graph.asked) == 2
 
@@ -419,16 +433,20 @@ async def test_a_token_that_ends_inside_a_batch_is_renewed_once(tmp_path: Path):
 
 
 async def test_a_batch_of_more_than_twenty_is_refused_in_words(tmp_path: Path):
-    async with small_graph(tmp_path, answering(json_body({}))) as graph:
-        async with graph.client() as client:
-            with pytest.raises(UsageError, match="1 to 20"):
-                await client.batch([BatchRequest(str(n), ITEM) for n in range(21)])
+    async with (
+        small_graph(tmp_path, answering(json_body({}))) as graph,
+        graph.client() as client,
+    ):
+        with pytest.raises(UsageError, match="1 to 20"):
+            await client.batch([BatchRequest(str(n), ITEM) for n in range(21)])
 
     assert graph.asked == []
 
 
 async def test_an_answer_to_a_batch_that_is_none_is_a_passing_fault(tmp_path: Path):
-    async with small_graph(tmp_path, answering(json_body(["x"]))) as graph:
-        async with graph.client() as client:
-            with pytest.raises(UnreachableError):
-                await client.batch([BatchRequest("0", ITEM)])
+    async with (
+        small_graph(tmp_path, answering(json_body(["x"]))) as graph,
+        graph.client() as client,
+    ):
+        with pytest.raises(UnreachableError):
+            await client.batch([BatchRequest("0", ITEM)])

@@ -125,9 +125,11 @@ class _Session(requests.Session):
         self.max_redirects = 0
         self.mount("https://", requests.adapters.HTTPAdapter(max_retries=1))
 
-    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+    def request(
+        self, method: str, url: str | bytes, *args: Any, **options: Any
+    ) -> requests.Response:
         """Send with our verification and time-out, whatever the environment says."""
         options.setdefault("timeout", TIMEOUT_S)
         if self._verify is not None:
             options["verify"] = self._verify
-        return super().request(method, url, **options)
+        return super().request(method, url, *args, **options)
