@@ -22,6 +22,7 @@ from outlook_lake.state.tables import tenant
 DOMAIN = "acme"
 TENANT = "3f0b1a9e-0000-4000-8000-000000000001"
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
+AN_HOUR = timedelta(hours=1)
 
 Row = dict[str, Any]
 

@@ -23,7 +23,7 @@ from outlook_lake.events.log import BatchFile, sync_folder
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
-__all__ = ["LIVE_SCHEMA", "live_path", "record", "write_live"]
+__all__ = ["LIVE_SCHEMA", "live_path", "locked", "record", "write_live"]
 
 LIVE_SCHEMA = pa.schema(
     [
@@ -110,7 +110,7 @@ def write_live(db: Database, settings: Settings) -> int:
     target = live_path(settings)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_suffix(".lock")):
+        with locked(target.with_suffix(".lock")):
             with db.read() as connection:
                 rows = [tuple(row) for row in connection.execute(_LIVE)]
             columns = list(zip(*rows, strict=True)) if rows else [()] * len(LIVE_SCHEMA)
@@ -137,7 +137,8 @@ def write_live(db: Database, settings: Settings) -> int:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file for one machine's processes: waits, and a killed holder lets go."""
     with path.open("wb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back, also when the process dies
