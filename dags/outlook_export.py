@@ -33,7 +33,7 @@ from outlook_lake.airflow import OUTLOOK_EVENTS, announce_hours, hour_of, run_st
     dag_id="outlook_export",
     dag_display_name="Outlook: export (one Parquet file per hour)",
     description="Seal every hour that is over and has something new",
-    schedule=CronDataIntervalTimetable("3 * * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=2,

@@ -5,17 +5,31 @@ The route is open, as Graph cannot log in; what proves a notification is its `cl
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from outlook_lake.receiver.mount import create_fastapi
+
+@cache
+def _receiver() -> list[dict[str, Any]]:
+    from outlook_lake.receiver.mount import create_fastapi
+    from outlook_lake.settings import Settings
+
+    return [
+        {"app": create_fastapi(Settings.load()), "url_prefix": "/outlook", "name": "outlook"}
+    ]
+
+
+class _MadeWhenServed:
+    """Every component loads plugins, but only the API server asks for their applications."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
+        return _receiver()
 
 
 class OutlookPlugin(AirflowPlugin):
     """The receiver, mounted at `/outlook`."""
 
     name = "outlook"
-    fastapi_apps: ClassVar[list[dict[str, Any]]] = [
-        {"app": create_fastapi(), "url_prefix": "/outlook", "name": "outlook"}
-    ]
+    fastapi_apps = _MadeWhenServed()  # type: ignore[assignment]

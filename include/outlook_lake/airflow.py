@@ -32,19 +32,19 @@ from outlook_lake.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from outlook_lake.tenants.credentials import Credentials
+    from outlook_lake.tenants.credentials import TenantConnection
 
 __all__ = [
     "MAILBOXES_WAITING",
     "OUTLOOK_EVENTS",
     "WorkWaitingTrigger",
     "announce_hours",
-    "credentials",
     "doorbell",
     "draining",
     "hour_of",
     "remove_old_task_logs",
     "run_step",
+    "tenant_connection",
 ]
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ MAILBOXES_WAITING = Asset("outlook_mailboxes_waiting", uri="outlook://mailboxes/
 
 OUTLOOK_EVENTS = Asset("outlook_events", uri="outlook://lake/events")
 """The lake: one partition (`2026-11-24T09`, UTC) for every hour that was written anew."""
+
+CONNECTION_FIELDS = ("conn_type", "login", "password", "host", "schema", "port")
 
 ABANDONED_S = 3.0
 """An open segment nobody holds is a dead receiver's once it is this old, s machine."""
@@ -164,28 +166,18 @@ def draining(lane: int) -> Iterator[None]:
         yield
 
 
-def credentials(conn_id: str) -> Credentials:
-    """The credentials in an Airflow connection of type `msgraph`.
+def tenant_connection(conn_id: str) -> TenantConnection:
+    """The credentials in an Airflow connection of type `msgraph`, from any secrets backend.
 
-    Raises UsageError (in words) when a field is missing or a host is not one of Graph's.
+    Raises UsageError, in words, when a field is missing or a host is not one of Graph's.
     """
     from airflow.sdk import BaseHook
 
-    from outlook_lake.tenants.credentials import from_connection_fields
+    from outlook_lake.tenants.credentials import parse_connection
 
     connection = BaseHook.get_connection(conn_id)
-    return from_connection_fields(
-        conn_id,
-        {
-            "conn_type": connection.conn_type,
-            "login": connection.login,
-            "password": connection.password,
-            "host": connection.host,
-            "schema": connection.schema,
-            "port": connection.port,
-            "extra": connection.extra_dejson,
-        },
-    )
+    fields = {name: getattr(connection, name) for name in CONNECTION_FIELDS}
+    return parse_connection(conn_id, {**fields, "extra": connection.extra_dejson})
 
 
 def run_step(name: str, **arguments: Any) -> dict[str, Any]:
@@ -201,7 +193,7 @@ def run_step(name: str, **arguments: Any) -> dict[str, Any]:
     from outlook_lake.errors import OutlookLakeError, is_transient
 
     try:
-        with Application.open(Settings.load(), credentials=credentials) as app:
+        with Application.open(Settings.load(), connection=tenant_connection) as app:
             outcome = getattr(steps, name)(app, **arguments)
             counts = asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
     except OutlookLakeError as error:
