@@ -9,10 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +91,7 @@ class RunningReceiver:
     home: Path
     port: int
     process: subprocess.Popen[bytes]
-    log_path: Path
+    lines: list[bytes]
 
     def post(
         self,
@@ -138,7 +136,7 @@ class RunningReceiver:
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
 
     def log(self) -> str:
-        return self.log_path.read_text()
+        return b"".join(self.lines).decode()
 
     def wait_ready(self, wanted: int = 200, within_s: float = 15) -> Answer:
         deadline = time.monotonic() + within_s
@@ -171,15 +169,17 @@ def running(home: Path, *, wait: bool = True, **receiver: Any) -> Iterator[Runni
     for name, value in receiver.items():
         env[f"OUTLOOK_LAKE_RECEIVER_{name.upper()}"] = str(value)
     home.mkdir(parents=True, exist_ok=True)
-    log_path = home / f"receiver-{uuid.uuid4().hex[:8]}.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "outlook_lake.receiver", "--port", str(port)],
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    receiver_process = RunningReceiver(home, port, process, log_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "outlook_lake.receiver", "--port", str(port)],
+        env=env,
+        stdout=subprocess.PIPE,  # not a file: a full disk must not silence the log
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    lines: list[bytes] = []
+    reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+    reader.start()
+    receiver_process = RunningReceiver(home, port, process, lines)
     try:
         if wait:
             receiver_process.wait_ready()
@@ -187,6 +187,8 @@ def running(home: Path, *, wait: bool = True, **receiver: Any) -> Iterator[Runni
     finally:
         if process.poll() is None:
             receiver_process.stop()
+        reader.join(5)
+        process.stdout.close()
 
 
 @dataclass
@@ -219,5 +221,5 @@ def landed(home: Path) -> Landed:
 
 
 def everything_written(home: Path) -> bytes:
-    """All bytes of all files below a home: staging, keys, logs."""
+    """All bytes of all files below a home."""
     return b"\n".join(path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file())

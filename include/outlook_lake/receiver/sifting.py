@@ -30,6 +30,10 @@ _ITEM_ID = re.compile(r"[A-Za-z0-9_=+/-]{1,512}")
 _GUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _MAILBOX = re.compile(rf"/?users(?:/|\(')({_GUID})(?:@[^/']*)?(?:'\))?(?:/|$)", re.IGNORECASE)
 _ITEM_IN_PATH = re.compile(r"/messages(?:/([^/']+)|\('([^']+)'\))$", re.IGNORECASE)
+_HALF_A_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 
 
 class MalformedPostError(ValueError):
@@ -91,7 +95,13 @@ def sift(body: bytes, keyring: Keyring, received_at: int, vouched_since: int | N
 
     Raises MalformedPostError or TooManyItemsError when the POST as a whole cannot be.
     """
-    items = _decode(body)
+    items: Sequence[_Item | None]
+    try:
+        items = _posts.decode(body).value
+    except _UNREADABLE:
+        # Malformed, or only one item is: a field of a wrong type, half a surrogate pair.
+        body = _HALF_A_PAIR.sub(rb"\\ufffd", body)
+        items = _decode_singly(body)
     if len(items) > MOST_ITEMS:
         raise TooManyItemsError
     passed: list[Notification] = []
@@ -109,13 +119,8 @@ def sift(body: bytes, keyring: Keyring, received_at: int, vouched_since: int | N
     return Sifted(line, len(passed), [Refused(why, memoryview(raw[i])) for i, why in reasons])
 
 
-def _decode(body: bytes) -> Sequence[_Item | None]:
-    try:
-        return _posts.decode(body).value
-    except msgspec.ValidationError:
-        raw = _decode_raw(body)
-    except _UNREADABLE:
-        raise MalformedPostError from None
+def _decode_singly(body: bytes) -> Sequence[_Item | None]:
+    raw = _decode_raw(body)
     if len(raw) > MOST_ITEMS:
         raise TooManyItemsError
     return [_decode_item(item) for item in raw]
