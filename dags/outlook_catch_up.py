@@ -1,11 +1,11 @@
 """Find what notifications missed, and prove each hour complete.
 
-| | |
-|---|---|
-| **Owns** | the watermark of every mailbox: a delta round that *started* after an hour ended proves that hour |
-| **Runs** | hourly. Every folder of every mailbox is asked for what changed since its stored link |
-| **Repair** | clear the run, or backfill a range: a round for an hour that is already proven finds nothing and is quick |
-| **Ends by** | sealing the hours it made dirty |
+* **Owns:** the watermark of every mailbox: a delta round that *started* after an hour ended
+  proves that hour
+* **Runs:** hourly. Every folder of every mailbox is asked for what changed since its stored link
+* **Repair:** clear the run, or backfill a range: a round for an hour that is already proven finds
+  nothing and is quick
+* **Ends by:** sealing the hours it made dirty
 
 **Red `delta_round`**
 

@@ -1,11 +1,12 @@
 """Seal hours: one Parquet file for each tenant and hour.
 
-| | |
-|---|---|
-| **Owns** | `lake/events/domain_id=…/event_date=…/event_hour=HH/events.parquet` |
-| **Runs** | hourly, and whenever you like. A run seals *every* dirty hour that is over, whatever interval it carries |
-| **Repair** | clear the run, or backfill a range: an hour is replaced in one step, never appended to, and the same events give the same bytes |
-| **Tells** | the asset `outlook_events`, with one partition (`2026-11-24T09`, UTC) for each hour it wrote |
+* **Owns:** `lake/events/domain_id=…/event_date=…/event_hour=HH/events.parquet`
+* **Runs:** hourly, and whenever you like. A run seals *every* dirty hour that is over, whatever
+  interval it carries
+* **Repair:** clear the run, or backfill a range: an hour is replaced in one step, never appended
+  to, and the same events give the same bytes
+* **Tells:** the asset `outlook_events`, with one partition (`2026-11-24T09`, UTC) for each hour
+  it wrote
 
 **Skipped `seal`** (green): *not over yet*. The hour of this interval still runs in Graph's time;
 its events are in the view `events_live` already, and a later run seals it.

@@ -1,10 +1,9 @@
 """Tidy up, and check the lake against the manifest.
 
-| | |
-|---|---|
-| **Owns** | what is no longer needed: landed segments, files without a manifest row, sealed batches past their keep, old task logs |
-| **Runs** | daily at 02:40 UTC |
-| **Repair** | clear the run: everything here may run twice |
+* **Owns:** what is no longer needed: landed segments, files without a manifest row, sealed
+  batches past their keep, old task logs
+* **Runs:** daily at 02:40 UTC
+* **Repair:** clear the run: everything here may run twice
 
 **Red `tidy`**
 
@@ -46,7 +45,9 @@ from outlook_lake.airflow import remove_old_task_logs, run_step
     tags=["outlook", "daily"],
 )
 def outlook_maintain() -> None:
-    @task(task_display_name="Tidy the home", doc_md="Segments, orphans, sealed batches, quarantine.")
+    @task(
+        task_display_name="Tidy the home", doc_md="Segments, orphans, sealed batches, quarantine."
+    )
     def tidy() -> dict[str, Any]:
         return run_step("maintain")
 

@@ -1,11 +1,11 @@
 """Learn what is already in a mailbox that has just come into scope.
 
-| | |
-|---|---|
-| **Owns** | mailboxes in state `priming`: every folder, page by page, until `primed_at` |
-| **Runs** | when `outlook_subscriptions` found new mailboxes, and every 15 minutes |
-| **Repair** | clear the run; each page is committed with the link to the next, so it goes on where it stopped |
-| **Silent about** | everything older than the mailbox's first subscription: that is the baseline, not news |
+* **Owns:** mailboxes in state `priming`: every folder, page by page, until `primed_at`
+* **Runs:** when `outlook_subscriptions` found new mailboxes, and every 15 minutes
+* **Repair:** clear the run; each page is committed with the link to the next, so it goes on where
+  it stopped
+* **Silent about:** everything older than the mailbox's first subscription: that is the baseline,
+  not news
 
 **Red `prime`**
 

@@ -1,11 +1,10 @@
 """Turn notifications into events, seconds after they arrive.
 
-| | |
-|---|---|
-| **Owns** | staging, hints that are due, and the event log |
-| **Runs** | when the doorbell rings: segments or due hints wait and nobody is at them. A run lands, looks and applies in a loop until nothing was due for a minute, or for ten minutes |
-| **Repair** | clear the run, or just wait: whatever a run left is still there for the next |
-| **Feeds** | `log/`, the view `events_live`, and the dirty hours that `outlook_export` seals |
+* **Owns:** staging, hints that are due, and the event log
+* **Runs:** when the doorbell rings: segments or due hints wait and nobody is at them. A run
+  lands, looks and applies in a loop until nothing was due for a minute, or for ten minutes
+* **Repair:** clear the run, or just wait: whatever a run left is still there for the next
+* **Feeds:** `log/`, the view `events_live`, and the dirty hours that `outlook_export` seals
 
 **Red `drain`**
 

@@ -1,11 +1,9 @@
 """Keep one live subscription on every mailbox in scope.
 
-| | |
-|---|---|
-| **Owns** | who is in scope, and the subscriptions at Graph |
-| **Runs** | every 15 minutes; a run that finds nothing to do costs a few requests |
-| **Repair** | clear the run, or trigger it: it compares what should be with what is |
-| **Tells** | the asset `outlook_mailboxes_waiting` when it found mailboxes to be primed |
+* **Owns:** who is in scope, and the subscriptions at Graph
+* **Runs:** every 15 minutes; a run that finds nothing to do costs a few requests
+* **Repair:** clear the run, or trigger it: it compares what should be with what is
+* **Tells:** the asset `outlook_mailboxes_waiting` when it found mailboxes to be primed
 
 **Red `subscribe`**
 

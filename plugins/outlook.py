@@ -16,9 +16,7 @@ def _receiver() -> list[dict[str, Any]]:
     from outlook_lake.receiver.mount import create_fastapi
     from outlook_lake.settings import Settings
 
-    return [
-        {"app": create_fastapi(Settings.load()), "url_prefix": "/outlook", "name": "outlook"}
-    ]
+    return [{"app": create_fastapi(Settings.load()), "url_prefix": "/outlook", "name": "outlook"}]
 
 
 class _MadeWhenServed:

@@ -69,7 +69,7 @@ class WorkWaitingTrigger(BaseEventTrigger):
     """
 
     def __init__(self, poke_s: float = 0.5, ring_every_s: float = 10.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.poke_s = poke_s
         self.ring_every_s = ring_every_s
 
@@ -97,7 +97,7 @@ class WorkWaitingTrigger(BaseEventTrigger):
                 rung = float("-inf")
             elif time.monotonic() - rung >= self.ring_every_s:
                 rung = time.monotonic()
-                yield TriggerEvent(waiting)
+                yield TriggerEvent(waiting)  # type: ignore[no-untyped-call]
             await asyncio.sleep(self.poke_s)
 
 
@@ -147,9 +147,7 @@ class _Bell:
 def doorbell() -> Asset:
     """The asset that starts `outlook_stream`."""
     watcher = AssetWatcher(name="outlook_doorbell", trigger=WorkWaitingTrigger())
-    return Asset(
-        "outlook_segments_waiting", uri="outlook://staging/segments", watchers=[watcher]
-    )
+    return Asset("outlook_segments_waiting", uri="outlook://staging/segments", watchers=[watcher])
 
 
 @contextmanager
@@ -193,7 +191,9 @@ def run_step(name: str, **arguments: Any) -> dict[str, Any]:
     from outlook_lake.errors import OutlookLakeError, is_transient
 
     try:
-        with Application.open(Settings.load(), connection=tenant_connection) as app:
+        with Application.open(
+            Settings.load(), connection=tenant_connection, run_id=_try_name()
+        ) as app:
             outcome = getattr(steps, name)(app, **arguments)
             counts = asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
     except OutlookLakeError as error:
@@ -236,6 +236,14 @@ def remove_old_task_logs(days: int) -> int:
                 break
             parent.rmdir()
     return len(old)
+
+
+def _try_name() -> str:
+    """This try of this task: who holds a lease, and who may take over its own."""
+    from airflow.sdk import get_current_context
+
+    ti = get_current_context()["ti"]
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.try_number}"
 
 
 def _lane_lock(settings: Settings, lane: int) -> Path:

@@ -16,7 +16,7 @@ from outlook_lake.demo.options import Ports, run_folder
 from outlook_lake.errors import AnotherInstanceError, StorageError, UsageError
 from outlook_lake.settings import Settings
 
-__all__ = ["Check", "alone", "all_checks", "refuse_failed"]
+__all__ = ["Check", "all_checks", "alone", "refuse_failed"]
 
 DISK_MB = 1024
 

@@ -14,7 +14,15 @@ from outlook_lake.demo.options import START_BACK_H, Options
 from outlook_lake.demo.supervisor import Part
 from outlook_lake.settings import Settings
 
-__all__ = ["CONN_ID", "airflow_parts", "environment", "project_root", "simulator_part"]
+__all__ = [
+    "CONN_ID",
+    "airflow_parts",
+    "clock_file",
+    "environment",
+    "migrate_command",
+    "project_root",
+    "simulator_part",
+]
 
 CONN_ID = "outlook_demo"
 """The connection of type `msgraph` to the simulated tenant."""
@@ -116,6 +124,7 @@ def environment(settings: Settings, options: Options) -> dict[str, str]:
         "OUTLOOK_LAKE_RECEIVER_NOTIFICATION_URL": (
             f"http://127.0.0.1:{ports.airflow}/outlook/notifications"
         ),
+        "OUTLOOK_LAKE_TENANTS_CONNECTIONS": CONN_ID,
         CLOCK_ENV: str(clock_file(settings)),
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",

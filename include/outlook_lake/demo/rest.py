@@ -38,7 +38,7 @@ class Rest:
         self, method: str, path: str, body: Any = None, timeout_s: float | None = None
     ) -> bytes:
         """The undecoded answer. Raises RestError."""
-        request = urllib.request.Request(  # noqa: S310  (http on loopback)
+        request = urllib.request.Request(
             self.base + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),

@@ -137,7 +137,7 @@ class Supervisor:
     def _launch(self, part: Part) -> None:
         log = self.folder / f"{part.name}.log"
         with log.open("ab") as out:
-            process = subprocess.Popen(  # noqa: S603  (our own commands)
+            process = subprocess.Popen(
                 part.command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -210,10 +210,8 @@ def _signal_session(leader: int, number: int) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(max(0.05, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        pass
     _signal_session(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -221,7 +219,7 @@ def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
 def _is_ours(leader: int, born: float) -> bool:
     """Whether that session is still the one that was started: its number may be somebody else's."""
     try:
-        return abs(psutil.Process(leader).create_time() - born) < 1.0
+        return bool(abs(psutil.Process(leader).create_time() - born) < 1.0)
     except psutil.NoSuchProcess:
         # The leader is dead. No new process gets its number while its session has members.
         return any(_session(pid) == leader for pid in psutil.pids())

@@ -1,0 +1,176 @@
+"""The demo itself: checks, stage, live table or verdict, exit code.
+
+0 = as asked (with `--minutes`: the audit is clean), 1 = a finding, 2 = wrong use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from outlook_lake import clock
+from outlook_lake.demo import checks, parts
+from outlook_lake.demo.clockwork import Clockwork
+from outlook_lake.demo.freshness import Freshness
+from outlook_lake.demo.judge import Judge
+from outlook_lake.demo.options import Options, parse
+from outlook_lake.demo.screen import Screen
+from outlook_lake.demo.stage import Stage
+from outlook_lake.errors import OutlookLakeError, UsageError
+from outlook_lake.settings import Settings
+
+__all__ = ["main", "play"]
+
+QUERIES = (
+    "SELECT action, count(*) AS n FROM events_live GROUP BY action ORDER BY n DESC",
+    "SELECT timestamp, action, from_domain, recipient_count FROM events_live "
+    "ORDER BY timestamp DESC LIMIT 10",
+    "SELECT hour, rows, sealed_at FROM hours ORDER BY hour",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`outlook-lake demo …`; returns the exit code."""
+    options = parse(arguments)
+    screen = Screen()
+    try:
+        return play(options, screen)
+    except UsageError as error:
+        screen.say(str(error))
+        return 2
+    except OutlookLakeError as error:
+        screen.say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0 if not options.minutes else 1
+
+
+def play(options: Options, screen: Screen) -> int:
+    """Run one demo to its end. Ctrl-C, TERM and HUP end it in order."""
+    settings = Settings.load()
+    os.environ[clock.CLOCK_ENV] = str(parts.clock_file(settings))
+    looked = checks.all_checks(settings, options.ports)
+    for check in looked:
+        screen.say(check.line())
+    with checks.alone(settings):
+        checks.refuse_failed(looked)
+        stage = Stage(settings, options, screen)
+        with _orderly_end(stage, screen):
+            stage.up()
+            return _perform(stage)
+
+
+@contextlib.contextmanager
+def _orderly_end(stage: Stage, screen: Screen) -> Iterator[None]:
+    """The first signal ends the demo; the ones after it do not disturb the end."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {
+        name: signal.signal(name, interrupt)
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for name in before:
+            signal.signal(name, signal.SIG_IGN)
+        began = time.monotonic()
+        screen.say("stopping what was started")
+        stage.down()
+        screen.say(f"everything is stopped, after {time.monotonic() - began:.1f} s")
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _perform(stage: Stage) -> int:
+    options, screen, settings = stage.options, stage.screen, stage.settings
+    assert stage.db is not None  # up() opened it
+    figures = stage.figures()
+    screen.say(f"{figures.live} mailboxes are live; mail begins to flow")
+    clockwork = Clockwork(
+        stage.airflow,
+        stage.simulator,
+        over_s=settings.lake.over_s,
+        slots=settings.stream.lanes + 6,
+        restart=lambda why: stage.supervisor.restart("scheduler", why),
+    )
+    fresh = Freshness(stage.db, settings.home, stage.simulator)
+    judge = Judge(stage, fresh)
+    known = figures.events
+    _start_traffic(stage)
+    clockwork.start()
+    stage.wait(lambda: stage.figures().events > known, "the first event")
+    first_event_s = screen.elapsed_s
+    screen.say(f"the first event can be queried, {first_event_s:.0f} s after the start")
+    _invite(stage)
+    _watch(stage, judge)
+    if not options.minutes:
+        return 0
+    clockwork.stop()
+    verdict = judge.close()
+    result = {
+        **verdict,
+        "minutes": options.minutes,
+        "install_s": _install_s(),
+        "first_event_s": round(first_event_s, 1),
+    }
+    if options.as_json:
+        print(json.dumps(result), flush=True)
+    return 0 if judge.is_clean(verdict) else 1
+
+
+def _start_traffic(stage: Stage) -> None:
+    options = stage.options
+    if options.traffic is not None:
+        stage.simulator.traffic(
+            file=str(options.traffic), minutes=options.minutes, mailboxes=options.mailbox_count
+        )
+        return
+    stage.simulator.traffic(generator=True, seed=options.seed, floor=120)
+    stage.simulator.move_clock(speed=options.speed)
+
+
+def _watch(stage: Stage, judge: Judge) -> None:
+    """Until Ctrl-C, or until the minutes (or the played day) are over."""
+    options = stage.options
+    deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+    background = threading.Thread(target=judge.keep_judging, daemon=True)
+    background.start()
+    with stage.screen.table():
+        while time.monotonic() < deadline:
+            if stage.supervisor.failure is not None:
+                raise stage.supervisor.failure
+            with contextlib.suppress(OutlookLakeError):
+                stage.screen.show(judge.rows(), judge.footer())
+            time.sleep(1.0)
+    judge.stop()
+    background.join(timeout=60)
+
+
+def _invite(stage: Stage) -> None:
+    program = Path(sys.executable).with_name("outlook-lake")
+    with contextlib.suppress(ValueError):
+        program = program.relative_to(Path.cwd())
+    lines = [f"Airflow: http://127.0.0.1:{stage.options.port}", ""]
+    lines += ["Try, in another terminal:"]
+    lines += [f'  {program} sql -c "{query}"' for query in QUERIES]
+    stage.screen.panel("Outlook Activity Lake", lines)
+
+
+def _install_s() -> float:
+    """What the last install took, as `make setup` noted it; 0 when unknown."""
+    try:
+        return float((parts.project_root() / ".lake-home" / "install_s").read_text())
+    except (OSError, ValueError):
+        return 0.0
