@@ -69,7 +69,9 @@ EVENT_SCHEMA = pa.schema(
         _column("action", WORD, "what happened: email_received, email_read, email_moved, ..."),
         _column("sighting", WORD, "how it was seen: notification, delta, window, resync, ..."),
         _column("changed", pa.list_(WORD), "fields that differ from what was known"),
-        _column("platform_event_id", pa.string(), "Graph's immutable id; null where no look gave one"),
+        _column(
+            "platform_event_id", pa.string(), "Graph's immutable id; null where no look gave one"
+        ),
         _column("item_key", KEY, "BLAKE2b-128 of the immutable id: joins all events of one item"),
         _column("change_type", WORD, "Graph's own word: created, updated, deleted; null if none"),
         _column("from_tuid", pa.string(), "the sender, when internal"),

@@ -55,9 +55,9 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back when anything is raised."""
-        with self.engine.connect().execution_options(immediate=True) as connection:
-            with connection.begin():
-                yield connection
+        options = {"immediate": True}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
 
 
 def _private_file(path: Path) -> None:

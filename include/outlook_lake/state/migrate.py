@@ -40,7 +40,9 @@ def to_head(engine: Engine) -> None:
         # BEGIN IMMEDIATE (or PostgreSQL's transactional DDL) lets one process migrate; the
         # others find the work done.
         if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": _LOCK})
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": _LOCK}
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

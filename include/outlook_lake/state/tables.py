@@ -86,6 +86,7 @@ mailbox = Table(
     _big("tree_at"),
     Column("epoch", Integer, nullable=False, server_default="0"),
     _big("seq", default=0),
+    _big("pause_until", default=0),  # machine: Graph asked this mailbox to wait
     _text("lease_by"),
     _big("lease_until", default=0),  # machine
     _big("fence", default=0),
@@ -198,6 +199,7 @@ hint = Table(
     Column("count", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _big("due_at", default=0),  # machine
+    _big("absent_at"),  # machine: when a look was first answered 404
     _text("reason"),
     Index("hint_due", "due_at"),
     sqlite_with_rowid=False,

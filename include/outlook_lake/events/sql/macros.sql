@@ -1,0 +1,34 @@
+-- macros: small expressions the other files share.
+--
+-- used by  outlook_lake.events.diff
+CREATE OR REPLACE MACRO md5_part(value, digits) AS
+    -- The same on every machine and release, unlike hash(); NULL counts as the empty text.
+    CAST('0x' || left(md5(coalesce(value, '')), digits) AS BIGINT);
+
+CREATE OR REPLACE MACRO item_bits(is_read, is_draft, attachments, external_sender, flag, importance,
+                                  inference, sender_differs) AS
+    -- 1 read · 2 draft · 4 attachments · 8 external sender · 16, 32 flag · 64, 128 importance
+    -- 256 focused · 512 sender differs
+    CAST(coalesce(is_read, false) AS INTEGER)
+    | (CAST(coalesce(is_draft, false) AS INTEGER) << 1)
+    | (CAST(coalesce(attachments, false) AS INTEGER) << 2)
+    | (CAST(coalesce(external_sender, false) AS INTEGER) << 3)
+    | CASE flag WHEN 'flagged' THEN 16 WHEN 'complete' THEN 32 ELSE 0 END
+    | CASE importance WHEN 'normal' THEN 64 WHEN 'high' THEN 128 ELSE 0 END
+    | CASE inference WHEN 'focused' THEN 256 ELSE 0 END
+    | (CAST(coalesce(sender_differs, false) AS INTEGER) << 9);
+
+CREATE OR REPLACE MACRO recipient_total(recipients) AS
+    -- To and Cc, as everywhere; Bcc is known in the sender's copy only.
+    len(list_filter(coalesce(recipients, []), lambda person: person.kind <> 'bcc'));
+
+CREATE OR REPLACE MACRO change(action, timing, fields) AS
+    struct_pack(action := action, timing := timing, fields := CAST(fields AS VARCHAR[]));
+
+CREATE OR REPLACE MACRO uuid5(namespace, name) AS (
+    -- RFC 9562, version 5; namespace is 16 bytes.
+    SELECT left(h, 8) || '-' || substr(h, 9, 4) || '-5' || substr(h, 14, 3) || '-'
+        || substr('89ab', CAST('0x' || substr(h, 17, 1) AS INTEGER) % 4 + 1, 1)
+        || substr(h, 18, 3) || '-' || substr(h, 21, 12)
+    FROM (SELECT sha1(namespace || encode(name)) AS h)
+);

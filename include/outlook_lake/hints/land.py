@@ -1,0 +1,225 @@
+"""Landing: closed segments become hints, each segment once.
+
+One transaction per segment file set: the `segment` rows and the hints they led to commit
+together, so a segment that was landed and not yet moved away is known and skipped. Landing
+checks what the edge could not: that the nonce is one of our subscriptions.
+
+    staging/ready/*.segment → [read] → [nonce → mailbox] → hints + quarantine → staging/landed/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from outlook_lake import clock
+from outlook_lake.errors import TornSegmentError
+from outlook_lake.hints import quarantine
+from outlook_lake.receiver.segments import (
+    Notification,
+    Quarantined,
+    SegmentRead,
+    read_segment,
+    ready_segments,
+    take_abandoned,
+)
+from outlook_lake.settings import Settings
+from outlook_lake.state import Database, leases
+from outlook_lake.state.kinds import OF_CHANGE, item_key
+from outlook_lake.state.tables import segment as segment_table
+from outlook_lake.state.tables import subscription
+
+__all__ = ["Landed", "land"]
+
+VOUCHED_US = 5 * 60 * 1_000_000
+"""Graph delivers mail notifications within 3 minutes (Learn, latency table); 5 is assumed."""
+
+SEGMENTS_AT_ONCE = 50
+
+UPSERT = text(
+    """
+    INSERT INTO hint (mailbox_id, item_key, item_id, kinds, first_at, last_at, earliest_at,
+                      count, attempts, due_at)
+    VALUES (:mailbox_id, :item_key, :item_id, :kinds, :first_at, :last_at, :earliest_at,
+            :count, 0, :due_at)
+    ON CONFLICT (mailbox_id, item_key) DO UPDATE SET
+        kinds = hint.kinds | excluded.kinds,
+        first_at = CASE WHEN hint.kinds & 7 = 0 OR excluded.first_at < hint.first_at
+                        THEN excluded.first_at ELSE hint.first_at END,
+        last_at = CASE WHEN excluded.last_at > hint.last_at
+                       THEN excluded.last_at ELSE hint.last_at END,
+        earliest_at = CASE WHEN hint.kinds & 7 = 0 THEN excluded.earliest_at
+                           WHEN excluded.earliest_at < hint.earliest_at
+                           THEN excluded.earliest_at ELSE hint.earliest_at END,
+        count = hint.count + excluded.count,
+        due_at = CASE WHEN excluded.due_at < hint.due_at
+                      THEN excluded.due_at ELSE hint.due_at END
+    """
+)
+
+
+@dataclass(slots=True)
+class Landed:
+    """What one landing did."""
+
+    segments: int = 0
+    notifications: int = 0
+    lifecycle: int = 0
+    hints: int = 0
+    refused: int = 0
+    mailboxes: set[int] = field(default_factory=set)
+
+
+def land(db: Database, settings: Settings, owner: str) -> Landed:
+    """Land every closed segment there is; returns at once when another process is landing."""
+    staging = settings.staging
+    landed = Landed()
+    take_abandoned(staging)
+    waiting = ready_segments(staging)
+    if not waiting:
+        return landed
+    with leases.named(db, "landing", owner) as held:
+        if not held:
+            return landed
+        for start in range(0, len(waiting), SEGMENTS_AT_ONCE):
+            _land_some(db, settings, waiting[start : start + SEGMENTS_AT_ONCE], landed)
+    return landed
+
+
+def _land_some(db: Database, settings: Settings, paths: Sequence[Path], landed: Landed) -> None:
+    reads: list[tuple[Path, SegmentRead | None]] = []
+    for path in paths:
+        try:
+            reads.append((path, read_segment(path)))
+        except FileNotFoundError:
+            continue
+        except TornSegmentError:
+            reads.append((path, None))
+    with db.write() as connection:
+        known = set(
+            connection.scalars(
+                select(segment_table.c.path).where(
+                    segment_table.c.path.in_([path.name for path, _ in reads])
+                )
+            )
+        )
+        fresh = [(path, read) for path, read in reads if path.name not in known]
+        good = [read for _, read in fresh if read is not None]
+        _store_hints(connection, settings, good, landed)
+        for path, read in fresh:
+            _store_segment(connection, path, read)
+    done = settings.staging / "landed"
+    done.mkdir(parents=True, exist_ok=True)
+    for path, _ in reads:
+        path.replace(done / path.name)
+    landed.segments += len(fresh)
+
+
+def _store_segment(connection: Connection, path: Path, read: SegmentRead | None) -> None:
+    times = [n.received_at for n in read.notifications] if read else []
+    rejected = sum(entry.count for entry in read.quarantine) if read else 0
+    connection.execute(
+        segment_table.insert(),
+        {
+            "path": path.name,
+            "receiver": read.header.receiver if read else "",
+            "rows": len(times),
+            "rejected": rejected,
+            "first_at": min(times, default=None),
+            "last_at": max(times, default=None),
+            "landed_at": clock.machine_us(),
+        },
+    )
+    if read is None:
+        quarantine.add(connection, "landing", "torn_segment", path.stat().st_size)
+
+
+def _store_hints(
+    connection: Connection, settings: Settings, reads: Iterable[SegmentRead], landed: Landed
+) -> None:
+    entries: list[Quarantined] = []
+    notifications: list[Notification] = []
+    for read in reads:
+        notifications += read.notifications
+        entries += read.quarantine
+    quarantine.merge(connection, entries)
+    landed.notifications += len(notifications)
+    if not notifications:
+        return
+    owners = _owners(connection, {n.nonce for n in notifications})
+    rows: dict[tuple[int, bytes], dict[str, object]] = {}
+    last_notified: dict[str, int] = {}
+    lifecycle: dict[str, set[int]] = defaultdict(set)
+    due_at = clock.machine_us() + int(settings.stream.coalesce_s * 1_000_000)
+    for note in notifications:
+        owner = owners.get(note.nonce)
+        if owner is None or owner[1] not in (None, note.subscription):
+            landed.refused += 1
+            reason = "unknown_subscription" if owner is None else "other_subscription"
+            quarantine.add(connection, "landing", reason, 0)
+            continue
+        last_notified[note.nonce] = max(last_notified.get(note.nonce, 0), note.received_at)
+        if note.lifecycle is not None:
+            landed.lifecycle += 1
+            lifecycle[note.lifecycle].add(owner[0])
+        elif note.item is not None and note.change is not None:
+            _coalesce(rows, owner[0], note, due_at)
+    if rows:
+        connection.execute(UPSERT, list(rows.values()))
+    if last_notified:
+        connection.execute(
+            update(subscription)
+            .where(subscription.c.nonce == bindparam("of_nonce"))
+            .values(last_notified_at=bindparam("at")),
+            [{"of_nonce": nonce, "at": at} for nonce, at in last_notified.items()],
+        )
+    landed.hints += len(rows)
+    landed.mailboxes |= {mailbox_id for mailbox_id, _ in rows}
+
+
+def _coalesce(
+    rows: dict[tuple[int, bytes], dict[str, object]], mailbox_id: int, note: Notification, due: int
+) -> None:
+    if note.item is None or note.change is None:
+        return
+    key = item_key(note.item)
+    at = note.received_at
+    vouched = note.vouched_since is not None and note.vouched_since <= at - VOUCHED_US
+    earliest = at - VOUCHED_US if vouched else None
+    row = rows.get((mailbox_id, key))
+    if row is None:
+        rows[(mailbox_id, key)] = {
+            "mailbox_id": mailbox_id,
+            "item_key": key,
+            "item_id": note.item,
+            "kinds": int(OF_CHANGE[note.change]),
+            "first_at": at,
+            "last_at": at,
+            "earliest_at": earliest,
+            "count": 1,
+            "due_at": due,
+        }
+        return
+    known = row["earliest_at"]
+    row["kinds"] = int(row["kinds"]) | int(OF_CHANGE[note.change])  # type: ignore[call-overload]
+    row["first_at"] = min(row["first_at"], at)  # type: ignore[call-overload]
+    row["last_at"] = max(row["last_at"], at)  # type: ignore[call-overload]
+    row["earliest_at"] = None if known is None or earliest is None else min(known, earliest)  # type: ignore[call-overload]
+    row["count"] = int(row["count"]) + 1  # type: ignore[call-overload]
+
+
+def _owners(connection: Connection, nonces: set[str]) -> dict[str, tuple[int, str | None]]:
+    found: dict[str, tuple[int, str | None]] = {}
+    wanted = sorted(nonces)
+    for start in range(0, len(wanted), 500):
+        rows = connection.execute(
+            select(
+                subscription.c.nonce, subscription.c.mailbox_id, subscription.c.subscription_id
+            ).where(subscription.c.nonce.in_(wanted[start : start + 500]))
+        )
+        found.update({nonce: (int(mailbox_id), sub) for nonce, mailbox_id, sub in rows})
+    return found

@@ -1,0 +1,235 @@
+"""The drain: land, claim, look, apply, in a loop, over one lane's mailboxes.
+
+    land     segments → hints (one lander at a time)
+    claim    mailboxes of this lane with a hint due, under lease
+    look     their due hints, twenty in a batch
+    apply    what was seen, one transaction; the leases go back with it
+
+The folder and the tables are the work list; nothing is handed from turn to turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from outlook_lake import clock
+from outlook_lake.errors import GraphError
+from outlook_lake.events.apply import Applied, Applier
+from outlook_lake.events.observation import OBSERVATION_SCHEMA, Observed
+from outlook_lake.graph.client import GraphClient
+from outlook_lake.hints.land import Landed, land
+from outlook_lake.looks.decode import Decoder
+from outlook_lake.looks.folders import refresh_tree
+from outlook_lake.looks.items import due_hints, look_at
+from outlook_lake.settings import Settings
+from outlook_lake.state import Database, leases
+from outlook_lake.state.leases import Lease
+
+__all__ = ["Drain", "Drained", "renewing"]
+
+FOLDER_ID = OBSERVATION_SCHEMA.get_field_index("folder_id")
+MAILBOXES_PER_TURN = 400
+
+
+@dataclass(slots=True)
+class Drained:
+    """What a drain did so far."""
+
+    turns: int = 0
+    segments: int = 0
+    notifications: int = 0
+    refused: int = 0
+    looks: int = 0
+    applied: Applied = field(default_factory=Applied)
+
+    def counts(self) -> dict[str, int]:
+        """As small numbers for a task's note."""
+        return {
+            "turns": self.turns,
+            "segments": self.segments,
+            "notifications": self.notifications,
+            "refused": self.refused,
+            "looks": self.looks,
+            "events": self.applied.events,
+            "gone_unseen": self.applied.gone_unseen,
+            "asked_again": self.applied.once_more,
+            "leases_lost": len(self.applied.lost),
+        }
+
+
+class Drain:
+    """One lane's drain; `tenants` maps tenant ids to their client and decoder."""
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        tenants: Mapping[str, tuple[GraphClient, Decoder]],
+        name_key: bytes,
+        *,
+        owner: str,
+        lane: int = 0,
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.tenants = tenants
+        self.name_key = name_key
+        self.owner = owner
+        self.lane = lane
+        self.drained = Drained()
+        self._applier = Applier(db, settings, lane=f"stream{lane}", run_id=owner)
+
+    async def run(self, *, stop: Callable[[], bool], until_idle: bool) -> Drained:
+        """Drain until `stop`, until idle for `stream.idle_s`, or for `stream.run_s` at most.
+
+        `until_idle`: end as soon as no hint is left at all, and not before.
+        """
+        stream = self.settings.stream
+        began = busy_at = time.monotonic()
+        async with renewing(self.db, self.owner, self.settings):
+            while not stop():
+                turn_began = time.monotonic()
+                if await self.turn():
+                    busy_at = turn_began
+                elif until_idle:
+                    if not await asyncio.to_thread(self._left):
+                        break
+                elif turn_began - busy_at > stream.idle_s:
+                    break
+                if not until_idle and turn_began - began > stream.run_s:
+                    break
+                spent = time.monotonic() - turn_began
+                await asyncio.sleep(max(0.0, stream.beat_s - spent))
+        return self.drained
+
+    async def turn(self) -> bool:
+        """One turn; whether there was anything to do."""
+        landed = await asyncio.to_thread(land, self.db, self.settings, self.owner)
+        self._count(landed)
+        held = await asyncio.to_thread(
+            leases.claim_due,
+            self.db,
+            self.owner,
+            self.settings.stream.lease_s,
+            lane=self.lane,
+            lanes=self.settings.stream.lanes,
+            most=MAILBOXES_PER_TURN,
+        )
+        if held:
+            await self.look(held)
+        self.drained.turns += 1
+        return bool(held) or landed.segments > 0
+
+    async def look(self, held: list[Lease]) -> Applied:
+        """Look at what is due in leased mailboxes and apply it; the leases go back."""
+        hints = await asyncio.to_thread(due_hints, self.db, held)
+        self.drained.looks += sum(len(some) for some in hints.values())
+        by_tenant: dict[str, list[Lease]] = {}
+        for lease in held:
+            by_tenant.setdefault(lease.tenant_id, []).append(lease)
+        observed: list[Observed] = []
+        for tenant_id, some in by_tenant.items():
+            work = self.tenants.get(tenant_id)
+            if work is None:  # not ours to serve: give it back untouched
+                observed += [Observed(lease) for lease in some]
+                continue
+            client, decoder = work
+            seen = await look_at(client, decoder, self.settings, some, hints)
+            await self._know_folders(client, seen)
+            observed += seen
+        total = Applied()
+        for batch in _in_batches(observed, self.settings.stream.apply_rows):
+            total.add(await asyncio.to_thread(self._applier.apply, batch))
+        self.drained.applied.add(total)
+        return total
+
+    async def _know_folders(self, client: GraphClient, seen: list[Observed]) -> None:
+        """An unknown parentFolderId refreshes the folder tree in the same lease first."""
+        wanted = {
+            one.lease.mailbox_id: {row[FOLDER_ID] for row in one.rows if row[FOLDER_ID]}
+            for one in seen
+            if one.rows
+        }
+        known = await asyncio.to_thread(self._folder_ids, list(wanted))
+        stale = [
+            one
+            for one in seen
+            if wanted.get(one.lease.mailbox_id, set()) - known.get(one.lease.mailbox_id, set())
+        ]
+        await asyncio.gather(*(self._refresh(client, one) for one in stale))
+
+    async def _refresh(self, client: GraphClient, one: Observed) -> None:
+        try:
+            await refresh_tree(client, self.db, one.lease, self.name_key)
+        except GraphError:
+            # Rows whose folder is unknown are not stored; their hints stay and are asked again.
+            one.rows = []
+            one.pause_until = clock.machine_us() + 2_000_000
+
+    def _folder_ids(self, mailbox_ids: list[int]) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        with self.db.read() as connection:
+            for start in range(0, len(mailbox_ids), 500):
+                some = ",".join(str(int(number)) for number in mailbox_ids[start : start + 500])
+                for mailbox_id, folder_id in connection.execute(
+                    text(
+                        "SELECT mailbox_id, folder_id FROM folder "
+                        f"WHERE mailbox_id IN ({some}) AND gone_at IS NULL"
+                    )
+                ):
+                    found.setdefault(mailbox_id, set()).add(folder_id)
+        return found
+
+    def _left(self) -> int:
+        """Hints of mailboxes that can be looked at, due now or later."""
+        with self.db.read() as connection:
+            return int(
+                connection.execute(
+                    text(
+                        "SELECT count(*) FROM hint JOIN mailbox "
+                        "ON mailbox.mailbox_id = hint.mailbox_id "
+                        "WHERE mailbox.state IN ('priming', 'live')"
+                    )
+                ).scalar_one()
+            )
+
+    def _count(self, landed: Landed) -> None:
+        self.drained.segments += landed.segments
+        self.drained.notifications += landed.notifications
+        self.drained.refused += landed.refused
+
+
+def _in_batches(observed: list[Observed], rows: int) -> list[list[Observed]]:
+    batches: list[list[Observed]] = []
+    count = rows
+    for one in observed:
+        if count + len(one.rows) > rows or not batches:
+            batches.append([])
+            count = 0
+        batches[-1].append(one)
+        count += len(one.rows)
+    return batches
+
+
+@asynccontextmanager
+async def renewing(db: Database, owner: str, settings: Settings) -> AsyncIterator[None]:
+    """Prolong all leases of an owner in the background, every `stream.renew_s`."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(settings.stream.renew_s)
+            await asyncio.to_thread(leases.renew, db, owner, settings.stream.lease_s)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,232 @@
+"""Looks at what hints point at: up to twenty items in a batch, a mailbox's in order.
+
+due hints of leased mailboxes → batches → rows, absences, hints that stay → Observed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import text
+
+from outlook_lake import clock
+from outlook_lake.errors import (
+    ConsentError,
+    FolderGoneError,
+    GraphError,
+    ItemGoneError,
+    MailboxGoneError,
+    TerminalGraphError,
+    ThrottledError,
+    TransientGraphError,
+)
+from outlook_lake.events.observation import HintLater, Observed, Row, gone_row
+from outlook_lake.graph.batch import BATCH_LIMIT, BatchAnswer, BatchItem, BatchRequest
+from outlook_lake.graph.client import GraphClient
+from outlook_lake.graph.messages import decode_message
+from outlook_lake.graph.resources import message_path
+from outlook_lake.looks.decode import Decoder
+from outlook_lake.settings import Settings
+from outlook_lake.state import Database
+from outlook_lake.state.kinds import HintKind
+from outlook_lake.state.leases import Lease
+
+__all__ = ["DueHint", "due_hints", "look_at"]
+
+PER_TURN = 100
+"""Hints of one mailbox in one turn: five batches one after the other, well inside a lease."""
+
+GONE_AT_ONCE = HintKind.DELETED | HintKind.REMOVED
+
+
+@dataclass(frozen=True, slots=True)
+class DueHint:
+    """One hint as counted when its look is sent. Times: `absent_at` machine, others Graph."""
+
+    mailbox_id: int
+    item_key: bytes
+    item_id: str
+    kinds: int
+    first_at: int
+    earliest_at: int | None
+    count: int
+    attempts: int
+    absent_at: int | None
+
+    @property
+    def columns(self) -> Row:
+        """The hint columns of an observation."""
+        return (self.kinds, self.first_at, self.earliest_at, self.count, self.attempts)
+
+
+def due_hints(db: Database, leases: Sequence[Lease]) -> dict[int, list[DueHint]]:
+    """The due hints of leased mailboxes, oldest first."""
+    found: dict[int, list[DueHint]] = {}
+    ids = [lease.mailbox_id for lease in leases]
+    now = clock.machine_us()
+    with db.read() as connection:
+        for start in range(0, len(ids), 500):
+            some = ",".join(str(int(mailbox_id)) for mailbox_id in ids[start : start + 500])
+            for row in connection.execute(
+                text(
+                    "SELECT mailbox_id, item_key, item_id, kinds, first_at, earliest_at, count, "
+                    f"attempts, absent_at FROM hint WHERE mailbox_id IN ({some}) "
+                    "AND due_at <= :now ORDER BY mailbox_id, first_at"
+                ),
+                {"now": now},
+            ):
+                hints = found.setdefault(row.mailbox_id, [])
+                if len(hints) < PER_TURN:
+                    hints.append(DueHint(*row))
+    return found
+
+
+async def look_at(
+    client: GraphClient,
+    decoder: Decoder,
+    settings: Settings,
+    leases: Sequence[Lease],
+    hints: dict[int, list[DueHint]],
+) -> list[Observed]:
+    """Look at the hints of one tenant's mailboxes; every leased mailbox comes back."""
+    observed = {lease.mailbox_id: Observed(lease) for lease in leases}
+    units = _units([(observed[m], h) for m, h in hints.items() if m in observed])
+    await asyncio.gather(*(_look_unit(client, decoder, settings, unit) for unit in units))
+    return list(observed.values())
+
+
+Work = list[tuple[Observed, list[DueHint]]]
+
+
+def _units(work: Work) -> list[Work]:
+    """Pack mailboxes into batches of twenty; a mailbox is never in two at a time."""
+    units: list[Work] = []
+    room = 0
+    for one, hints in sorted(work, key=lambda pair: len(pair[1]), reverse=True):
+        if len(hints) > room:
+            units.append([])
+            room = BATCH_LIMIT
+        units[-1].append((one, hints))
+        room -= len(hints)
+    return units
+
+
+async def _look_unit(client: GraphClient, decoder: Decoder, settings: Settings, unit: Work) -> None:
+    flat = [(one, hint) for one, hints in unit for hint in hints]
+    for start in range(0, len(flat), BATCH_LIMIT):
+        some = flat[start : start + BATCH_LIMIT]
+        requests = [
+            BatchRequest(str(n), message_path(one.lease.aad_id, hint.item_id))
+            for n, (one, hint) in enumerate(some)
+        ]
+        try:
+            answer = await client.batch(requests)
+        except GraphError as error:
+            for one, hint in flat[start:]:
+                _later(one, hint, settings, error)
+            return
+        _take(answer, some, requests, decoder, settings)
+
+
+def _take(
+    answer: BatchAnswer,
+    asked: list[tuple[Observed, DueHint]],
+    requests: list[BatchRequest],
+    decoder: Decoder,
+    settings: Settings,
+) -> None:
+    seen_at = clock.to_us(answer.date)
+    for n, ((one, hint), item) in enumerate(zip(asked, answer.items, strict=True)):
+        ordinal = answer.sent * BATCH_LIMIT + n
+        if item.status == 200:
+            _seen(one, hint, item, decoder, ordinal, seen_at)
+        else:
+            _not_seen(one, hint, item, requests[n].path, settings, ordinal, seen_at)
+
+
+def _seen(
+    one: Observed, hint: DueHint, item: BatchItem, decoder: Decoder, ordinal: int, seen_at: int
+) -> None:
+    try:
+        message = decode_message(item.body)
+    except msgspec.DecodeError:
+        one.refused.append((hint.item_key, hint.count, "not_a_message"))
+        return
+    if message.id != hint.item_id:
+        one.refused.append((hint.item_key, hint.count, "another_id"))
+        return
+    notified = hint.kinds & int(HintKind.CREATED | HintKind.UPDATED | HintKind.DELETED)
+    one.rows.append(
+        decoder.row(
+            one.lease,
+            message,
+            one.people,
+            ordinal=ordinal,
+            seen_at=seen_at,
+            sighting="notification" if notified else "delta",
+            hint=hint.columns,
+        )
+    )
+
+
+def _not_seen(
+    one: Observed,
+    hint: DueHint,
+    item: BatchItem,
+    path: str,
+    settings: Settings,
+    ordinal: int,
+    seen_at: int,
+) -> None:
+    error = item.error(path)
+    if isinstance(error, ItemGoneError):
+        wait_us = int(settings.stream.absence_s * 1_000_000)
+        now = clock.machine_us()
+        twice = hint.absent_at is not None and hint.absent_at + wait_us <= now
+        if twice or HintKind(hint.kinds) & GONE_AT_ONCE:
+            one.rows.append(
+                gone_row(
+                    one.lease,
+                    hint.item_key,
+                    hint.item_id,
+                    ordinal=ordinal,
+                    seen_at=seen_at,
+                    hint=hint.columns,
+                )
+            )
+            return
+        first = hint.absent_at or now
+        one.later.append(
+            HintLater(hint.item_key, first + wait_us, HintKind.DOUBT, "absent once", first, 0)
+        )
+        return
+    _later(one, hint, settings, error)
+
+
+def _later(one: Observed, hint: DueHint, settings: Settings, error: GraphError) -> None:
+    now = clock.machine_us()
+    if isinstance(error, ThrottledError):
+        one.pause_until = max(one.pause_until or 0, now + int(error.retry_after * 1_000_000))
+        one.later.append(
+            HintLater(hint.item_key, one.pause_until, HintKind.RETRY, "throttled", attempts=0)
+        )
+    elif isinstance(error, MailboxGoneError):
+        one.parked = error.code or "no usable mailbox"
+        one.later.append(HintLater(hint.item_key, now, HintKind.RETRY, "parked", attempts=0))
+    elif isinstance(error, TransientGraphError | ConsentError):
+        wait_s = min(300.0, 2.0 ** min(hint.attempts, 8))
+        one.later.append(
+            HintLater(
+                hint.item_key,
+                now + int(wait_s * 1_000_000),
+                HintKind.RETRY,
+                error.code or type(error).__name__,
+            )
+        )
+    elif isinstance(error, TerminalGraphError | FolderGoneError):
+        one.refused.append((hint.item_key, hint.count, "refused"))
+    else:
+        one.refused.append((hint.item_key, hint.count, "untrusted"))

@@ -1,0 +1,166 @@
+"""Leases: who may look at a mailbox, and who does work that one process at a time does.
+
+A lease is taken by one UPDATE that counts its fence up; a commit checks the fences of all it
+touches. Times here are machine time. Nobody sleeps under a lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, text
+
+from outlook_lake import clock
+from outlook_lake.state.database import Database
+
+__all__ = ["Lease", "claim_due", "claim_in_state", "named", "release", "renew"]
+
+NAMED_LEASE_US = 60 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One mailbox, held: everything a look needs to know about it. Times in microseconds."""
+
+    mailbox_id: int
+    tenant_id: str
+    aad_id: str
+    shard: int
+    fence: int
+    state: str
+    watch_from: int | None
+
+
+CLAIM = """
+    UPDATE mailbox SET lease_by = :owner, lease_until = :until, fence = fence + 1
+    WHERE mailbox_id IN ({chosen})
+      AND (lease_until < :now OR lease_by = :owner)
+    RETURNING mailbox_id, tenant_id, aad_id, shard, fence, state, watch_from
+"""
+
+DUE = """
+    SELECT m.mailbox_id FROM mailbox m
+    WHERE m.state IN ('priming', 'live') AND m.pause_until <= :now
+      AND m.shard % :lanes = :lane
+      AND (m.lease_until < :now OR m.lease_by = :owner)
+      AND EXISTS (SELECT 1 FROM hint h WHERE h.mailbox_id = m.mailbox_id AND h.due_at <= :now)
+    ORDER BY m.lease_until LIMIT :most {locked}
+"""
+
+DUE_SQLITE = """
+    SELECT d.mailbox_id FROM (SELECT DISTINCT mailbox_id FROM hint WHERE due_at <= :now) d
+    JOIN mailbox m ON m.mailbox_id = d.mailbox_id
+    WHERE m.state IN ('priming', 'live') AND m.pause_until <= :now
+      AND m.shard % :lanes = :lane
+      AND (m.lease_until < :now OR m.lease_by = :owner)
+    LIMIT :most
+"""
+
+IN_STATE = """
+    SELECT m.mailbox_id FROM mailbox m
+    WHERE m.state = :state AND m.pause_until <= :now
+      AND (m.lease_until < :now OR m.lease_by = :owner)
+    ORDER BY m.lease_until, m.mailbox_id LIMIT :most {locked}
+"""
+
+
+def claim_due(
+    db: Database, owner: str, lease_s: float, *, lane: int, lanes: int, most: int
+) -> list[Lease]:
+    """Lease up to `most` mailboxes of a lane that have a hint due."""
+    query = DUE_SQLITE if db.is_sqlite else DUE.format(locked="FOR UPDATE SKIP LOCKED")
+    return _claim(db, query, owner, lease_s, {"lane": lane, "lanes": lanes, "most": most})
+
+
+def claim_in_state(
+    db: Database, owner: str, lease_s: float, *, state: str, most: int
+) -> list[Lease]:
+    """Lease up to `most` mailboxes in a state, those untouched longest first."""
+    locked = "" if db.is_sqlite else "FOR UPDATE SKIP LOCKED"
+    query = IN_STATE.format(locked=locked)
+    return _claim(db, query, owner, lease_s, {"state": state, "most": most})
+
+
+def claim_these(
+    db: Database, owner: str, lease_s: float, mailbox_ids: Sequence[int]
+) -> list[Lease]:
+    """Lease the named mailboxes, as far as nobody else holds them."""
+    claimed: list[Lease] = []
+    for start in range(0, len(mailbox_ids), 500):
+        some = mailbox_ids[start : start + 500]
+        chosen = ",".join(str(int(mailbox_id)) for mailbox_id in some)
+        query = f"SELECT mailbox_id FROM mailbox WHERE mailbox_id IN ({chosen})"
+        claimed += _claim(db, query, owner, lease_s, {})
+    return claimed
+
+
+def _claim(
+    db: Database, chosen: str, owner: str, lease_s: float, values: dict[str, object]
+) -> list[Lease]:
+    now = clock.machine_us()
+    statement = text(CLAIM.format(chosen=chosen))
+    with db.write() as connection:
+        rows = connection.execute(
+            statement,
+            {"owner": owner, "now": now, "until": now + int(lease_s * 1_000_000), **values},
+        ).all()
+    return [Lease(*row) for row in rows]
+
+
+def renew(db: Database, owner: str, lease_s: float) -> int:
+    """Prolong everything an owner holds, by one UPDATE; returns how many."""
+    now = clock.machine_us()
+    with db.write() as connection:
+        return connection.execute(
+            text(
+                "UPDATE mailbox SET lease_until = :until "
+                "WHERE lease_by = :owner AND lease_until >= :now"
+            ),
+            {"owner": owner, "now": now, "until": now + int(lease_s * 1_000_000)},
+        ).rowcount
+
+
+def release(connection: Connection, leases: Sequence[Lease]) -> None:
+    """Give mailboxes back inside a transaction; a lease lost meanwhile is left alone."""
+    if leases:
+        connection.execute(
+            text(
+                "UPDATE mailbox SET lease_until = 0 "
+                "WHERE mailbox_id = :mailbox_id AND fence = :fence"
+            ).bindparams(bindparam("mailbox_id"), bindparam("fence")),
+            [{"mailbox_id": lease.mailbox_id, "fence": lease.fence} for lease in leases],
+        )
+
+
+@contextmanager
+def named(db: Database, name: str, owner: str) -> Iterator[bool]:
+    """Hold the lease of a kind of work; yields False at once when somebody else has it."""
+    now = clock.machine_us()
+    with db.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO lease (name, lease_until, fence) VALUES (:name, 0, 0) "
+                "ON CONFLICT (name) DO NOTHING"
+            ),
+            {"name": name},
+        )
+        held = connection.execute(
+            text(
+                "UPDATE lease SET lease_by = :owner, lease_until = :until, fence = fence + 1 "
+                "WHERE name = :name AND (lease_until < :now OR lease_by = :owner)"
+            ),
+            {"name": name, "owner": owner, "now": now, "until": now + NAMED_LEASE_US},
+        ).rowcount
+    try:
+        yield bool(held)
+    finally:
+        if held:
+            with db.write() as connection:
+                connection.execute(
+                    text(
+                        "UPDATE lease SET lease_until = 0 WHERE name = :name AND lease_by = :owner"
+                    ),
+                    {"name": name, "owner": owner},
+                )

@@ -1,0 +1,14 @@
+"""The steps: what `outlook-lake run STEP` and the DAGs call, the same functions for both.
+
+Each takes an opened `Application`, can be run twice, late or killed, and returns a small
+dictionary of counts (no addresses, no ids of items).
+"""
+
+from outlook_lake.steps.catching_up import catch_up
+from outlook_lake.steps.exporting import export
+from outlook_lake.steps.maintaining import maintain
+from outlook_lake.steps.priming import prime
+from outlook_lake.steps.streaming import stream
+from outlook_lake.steps.subscribing import subscriptions
+
+__all__ = ["catch_up", "export", "maintain", "prime", "stream", "subscriptions"]

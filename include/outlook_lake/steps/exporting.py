@@ -1,0 +1,33 @@
+"""`export`: every dirty hour that is over becomes one atomic file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from outlook_lake.application import Application
+from outlook_lake.errors import StorageError
+from outlook_lake.lake.export import export as export_hours
+
+__all__ = ["export"]
+
+
+def export(app: Application, hour: str | None = None, tenant: str | None = None) -> dict[str, Any]:
+    """Seal the hours that are dirty and over; `hour` is the run's own interval.
+
+    An hour that is not over is named in `not_over` and left alone. Raises StorageError when an
+    hour could not be written, after all others were.
+    """
+    report = export_hours(app.db, app.settings, hour=hour, tenant=tenant, run_id=app.run_id)
+    if report.failed:
+        raise StorageError(
+            f"{len(report.failed)} hour(s) stay unsealed, {len(report.sealed)} were written: "
+            + "; ".join(f"{one.domain_id} {one.hour}: {one.reason}" for one in report.failed[:5])
+        )
+    return {
+        "sealed": [f"{one.domain_id}/{one.hour}" for one in report.sealed],
+        "rows": sum(one.rows for one in report.sealed),
+        "repeats": sum(one.repeats for one in report.sealed),
+        "not_over": report.not_over,
+        "busy": report.busy,
+        "waiting": report.waiting,
+    }
