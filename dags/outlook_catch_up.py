@@ -23,7 +23,13 @@ from typing import Any
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
 
-from outlook_lake.airflow import OUTLOOK_EVENTS, announce_hours, hour_of, run_step
+from outlook_lake.airflow import (
+    OUTLOOK_EVENTS,
+    announce_hours,
+    hour_of,
+    not_over_yet,
+    run_step,
+)
 
 
 @dag(
@@ -49,27 +55,24 @@ from outlook_lake.airflow import OUTLOOK_EVENTS, announce_hours, hour_of, run_st
 )
 def outlook_catch_up() -> None:
     @task(
-        task_display_name="Delta round",
-        doc_md="Follows the stored delta links; what it finds new goes through the same apply.",
+        outlets=[OUTLOOK_EVENTS],
+        task_display_name="Delta round, then seal",
+        doc_md="Follows the stored delta links; what it finds new goes through the same apply. "
+        "Then seals the hours that became dirty.",
     )
     def delta_round(
-        params: dict[str, Any] | None = None, data_interval_start: datetime | None = None
+        params: dict[str, Any] | None = None,
+        data_interval_start: datetime | None = None,
+        outlet_events: Any = None,
     ) -> dict[str, Any]:
-        return run_step(
-            "catch_up", hour=hour_of(data_interval_start), tenant=(params or {}).get("tenant")
-        )
-
-    @task(
-        outlets=[OUTLOOK_EVENTS],
-        task_display_name="Seal what became dirty",
-        doc_md="The same export as `outlook_export`, for every dirty hour that is over.",
-    )
-    def seal(params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, Any]:
-        counts = run_step("export", tenant=(params or {}).get("tenant"))
+        hour = hour_of(data_interval_start)
+        counts = run_step("catch_up", hour=hour, tenant=(params or {}).get("tenant"))
+        if counts.get("not_over"):
+            not_over_yet(hour)
         announce_hours(outlet_events, counts)
         return counts
 
-    delta_round() >> seal()
+    delta_round()
 
 
 outlook_catch_up()

@@ -8,6 +8,8 @@
 * **Tells:** the asset `outlook_events`, with one partition (`2026-11-24T09`, UTC) for each hour
   it wrote
 
+**Up for reschedule**: an hour counts as over two minutes after its end; the task comes back then.
+
 **Skipped `seal`** (green): *not over yet*. The hour of this interval still runs in Graph's time;
 its events are in the view `events_live` already, and a later run seals it.
 
@@ -25,9 +27,14 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
 
-from outlook_lake.airflow import OUTLOOK_EVENTS, announce_hours, hour_of, run_step
+from outlook_lake.airflow import (
+    OUTLOOK_EVENTS,
+    announce_hours,
+    hour_of,
+    not_over_yet,
+    run_step,
+)
 
 
 @dag(
@@ -66,7 +73,7 @@ def outlook_export() -> None:
         counts = run_step("export", hour=hour, tenant=(params or {}).get("tenant"))
         announce_hours(outlet_events, counts)
         if not counts.get("sealed") and counts.get("not_over"):
-            raise AirflowSkipException(f"{hour} is not over yet in Graph's time")
+            not_over_yet(hour)
         return counts
 
     seal()

@@ -20,9 +20,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import Asset, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -42,6 +42,7 @@ __all__ = [
     "doorbell",
     "draining",
     "hour_of",
+    "not_over_yet",
     "remove_old_task_logs",
     "run_step",
     "tenant_connection",
@@ -59,6 +60,10 @@ CONNECTION_FIELDS = ("conn_type", "login", "password", "host", "schema", "port")
 
 ABANDONED_S = 3.0
 """An open segment nobody holds is a dead receiver's once it is this old, s machine."""
+
+
+COMES_BACK = timedelta(minutes=5)
+"""A task waits for the end of its hour when it is no further away than this (Graph time)."""
 
 
 class WorkWaitingTrigger(BaseEventTrigger):
@@ -217,6 +222,27 @@ def hour_of(interval_start: datetime | None) -> str | None:
     from outlook_lake.clock import hour_name
 
     return None if interval_start is None else hour_name(interval_start)
+
+
+def not_over_yet(hour: str | None) -> NoReturn:
+    """Answer a run whose interval is not over in Graph time: come back in a moment, or skip.
+
+    The run of an hour starts on the stroke, and the hour is over a little later
+    (`lake.over_s`): the task gives its slot back and comes again then. An hour that is further
+    from its end is skipped, which is green: a later run seals it.
+    """
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+
+    from outlook_lake.clock import HOUR, graph_now, machine_now, parse_hour
+
+    if hour is not None:
+        over_at = parse_hour(hour) + HOUR + timedelta(seconds=Settings.load().lake.over_s)
+        wait = over_at - graph_now()
+        if wait <= COMES_BACK:
+            raise AirflowRescheduleException(  # type: ignore[no-untyped-call]
+                machine_now() + wait + timedelta(seconds=1)
+            )
+    raise AirflowSkipException(f"{hour} is not over yet in Graph's time")
 
 
 def remove_old_task_logs(days: int) -> int:
