@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import time
@@ -36,10 +37,8 @@ async def rings(seconds: float, most: int = 1, **knobs):
             if len(heard) == most:
                 return
 
-    try:
+    with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(listen(), seconds)
-    except TimeoutError:
-        pass
     return heard
 
 

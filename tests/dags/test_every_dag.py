@@ -64,7 +64,8 @@ def test_a_stranger_can_read_its_name_tags_and_form(dag_id, bag):
     assert dag.description
     assert "outlook" in dag.tags
     for name in dag.params:
-        schema = dag.params.get_param(name).schema
+        param = dag.params.get_param(name)
+        schema = param.schema
         assert schema.get("title"), f"{name} has no title"
         assert schema.get("section"), f"{name} would open a section of its own"
         assert param.description
