@@ -1,0 +1,185 @@
+"""The queue of one notification URL: batches, several POSTs in flight, back-off.
+
+A POST must be answered 2xx within 3 s (10 s when it is a retry). The window for retries is four
+hours of Graph time from when the change was seen; the back-off runs on machine time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from graph_simulator.delivery.handshake import tls_of
+from graph_simulator.delivery.shapes import Notification, payload
+from graph_simulator.stats import Stats
+from graph_simulator.world.model import Subscription
+from graph_simulator.world.world import World
+
+__all__ = ["Channel"]
+
+WINDOW_US = 4 * 3600 * 1_000_000
+FIRST_S, RETRY_S = 3.0, 10.0
+BACKOFF_FIRST_S, BACKOFF_LAST_S = 1.0, 30.0
+GRID_S = 0.02
+"""Due times are rounded up to this grid, so that what is due together goes together."""
+
+_encode = msgspec.json.Encoder().encode
+Waiting = tuple[float, int, Notification, Subscription]
+
+
+class Channel:
+    """Everything that waits for one URL."""
+
+    def __init__(
+        self,
+        url: str,
+        world: World,
+        stats: Stats,
+        session: aiohttp.ClientSession,
+        at_most: int,
+        in_flight: int,
+    ) -> None:
+        self._url = URL(url, encoded=True)
+        self._checked = tls_of(url)
+        self._world = world
+        self._stats = stats
+        self._session = session
+        self._at_most = at_most
+        self._slots = asyncio.Semaphore(in_flight)
+        self._heap: list[Waiting] = []
+        self._flying = 0
+        self._wake = asyncio.Event()
+        self._posts: set[asyncio.Task[None]] = set()
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def pending(self) -> int:
+        """Waiting or in flight."""
+        return len(self._heap) + self._flying
+
+    def put(self, one: Notification, owner: Subscription, wait: float) -> None:
+        """Queue a notification, due `wait` machine seconds from now."""
+        due = time.monotonic() + wait
+        due = (due // GRID_S + 1) * GRID_S if wait else due
+        heapq.heappush(self._heap, (due, one.number, one, owner))
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """End the queue's tasks."""
+        for task in (self._task, *self._posts):
+            task.cancel()
+        await asyncio.gather(self._task, *self._posts, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            ready = self._due()
+            if ready:
+                await self._slots.acquire()
+                task = asyncio.create_task(self._post(ready))
+                self._posts.add(task)
+                task.add_done_callback(self._posts.discard)
+                continue
+            wait = self._heap[0][0] - time.monotonic() if self._heap else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+
+    def _due(self) -> list[tuple[Notification, Subscription]]:
+        """What to send now. First tries and retries do not share a POST: their time-outs differ."""
+        now = time.monotonic()
+        ready: list[tuple[Notification, Subscription]] = []
+        retry: bool | None = None
+        later: list[Waiting] = []
+        while self._heap and self._heap[0][0] <= now and len(ready) < self._at_most:
+            entry = heapq.heappop(self._heap)
+            _, number, one, owner = entry
+            if self._gone(one, owner):
+                self._world.store.delete("delivery", number)
+                continue
+            hold = self._hold(one, owner)
+            if hold:
+                later.append((now + hold, number, one, owner))
+                continue
+            if retry is None:
+                retry = one.attempts > 0
+            if retry != (one.attempts > 0):
+                later.append((now, number, one, owner))
+                continue
+            ready.append((one, owner))
+        for entry in later:
+            heapq.heappush(self._heap, entry)
+        self._flying += len(ready)
+        return ready
+
+    def _gone(self, one: Notification, owner: Subscription) -> bool:
+        if one.lifecycle:
+            return False
+        if owner.id not in self._world.subscriptions:
+            return True
+        if self._world.clock.instant() - one.made > WINDOW_US:
+            self._stats.drops += 1
+            return True
+        return False
+
+    def _hold(self, one: Notification, owner: Subscription) -> float:
+        """Machine seconds to hold a notification back: delayed, or awaiting authorization."""
+        if owner.paused and not one.lifecycle:
+            return 1.0
+        if not one.not_before:
+            return 0.0
+        return min(1.0, self._world.clock.machine_seconds_until(one.not_before))
+
+    async def _post(self, ready: list[tuple[Notification, Subscription]]) -> None:
+        try:
+            await self._try(ready)
+        finally:
+            self._flying -= len(ready)
+            self._slots.release()
+
+    async def _try(self, ready: list[tuple[Notification, Subscription]]) -> None:
+        world, stats = self._world, self._stats
+        world.store.commit()  # nothing is told that is not yet kept
+        value = []
+        for one, owner in ready:
+            mailbox = world.mailboxes[owner.mailbox]
+            value.append(payload(one, owner, mailbox, world.tenants[owner.tenant]))
+        retry = ready[0][0].attempts > 0
+        stats.posts += 1
+        stats.deliveries += len(ready)
+        stats.retries += len(ready) if retry else 0
+        began = time.monotonic()
+        ok = False
+        try:
+            async with self._session.post(
+                self._url,
+                data=_encode({"value": value}),
+                headers={"Content-Type": "application/json; charset=utf-8"},
+                timeout=aiohttp.ClientTimeout(total=RETRY_S if retry else FIRST_S),
+                ssl=self._checked,
+                allow_redirects=False,
+            ) as answer:
+                ok = 200 <= answer.status < 300
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            ok = False
+        if time.monotonic() - began >= FIRST_S - 0.01:
+            stats.answers_over_3s += 1
+        if ok:
+            stats.acks += len(ready)
+            for one, _ in ready:
+                world.store.delete("delivery", one.number)
+            return
+        for one, owner in ready:
+            if world.clock.instant() - one.made > WINDOW_US:
+                stats.drops += 1
+                world.store.delete("delivery", one.number)
+                continue
+            one.attempts += 1
+            world.store.put("delivery", one.number, one)
+            wait = min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2 ** (one.attempts - 1))
+            self.put(one, owner, wait)
