@@ -5,17 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from outlook_lake.settings import Settings
 
-__all__ = ["Options", "Ports", "parse"]
+__all__ = ["Options", "Ports", "parse", "run_folder", "working_day_begins_at"]
 
 START_BACK_H = 3
 """The simulator's clock begins so many hours back, so that sealed hours exist within minutes."""
 
 SPEED = 60.0
 """Graph seconds in a machine second, until the simulator's clock meets the machine's."""
+
+
+SENDERS_ZONE = ZoneInfo("America/Chicago")
+"""Where the senders of a traffic file lived: it keeps their local time of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,24 @@ class Options:
     def mailbox_count(self) -> int:
         """Asked for, or 300 for a traffic file and 40 for the generator."""
         return self.mailboxes or (300 if self.traffic else 40)
+
+    def traffic_plan(self, day: date) -> dict[str, Any]:
+        """What the simulator is asked to play of the file, laid on `day`."""
+        return {
+            "file": str(self.traffic),
+            "minutes": self.minutes,
+            "mailboxes": self.mailbox_count,
+            "seed": self.seed,
+            "time_zone": SENDERS_ZONE.key,
+            "day": day.isoformat(),
+        }
+
+
+def working_day_begins_at(now: datetime) -> datetime:
+    """07:00 of the Wednesday of the last whole week before `now`, at the senders' place."""
+    here = now.astimezone(SENDERS_ZONE)
+    monday = here.date() - timedelta(days=here.weekday() + 7)
+    return datetime.combine(monday + timedelta(days=2), time(7), SENDERS_ZONE)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:

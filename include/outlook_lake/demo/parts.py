@@ -46,7 +46,8 @@ def simulator_part(settings: Settings, options: Options) -> Part:
         *("--port", str(ports.simulator), "--tls-port", str(ports.simulator_tls)),
         *("--state", str(settings.home / "simulator")),
         *("--clock-file", str(clock_file(settings))),
-        *("--start-back", f"PT{START_BACK_H}H", "--speed", "1"),
+        # A replayed day lies in the last whole week: far enough back, moved there later.
+        *("--start-back", "P15D" if options.traffic else f"PT{START_BACK_H}H", "--speed", "1"),
         *("--seed", str(options.seed), "--mailboxes", "0"),
     ]
     return Part("simulator", command, patience_s=2.0)

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,6 +29,9 @@ from outlook_lake.errors import OutlookLakeError, UsageError
 from outlook_lake.settings import Settings
 
 __all__ = ["main", "play"]
+
+FLOOR_AN_HOUR = 120
+"""New messages in a Graph hour at the least, so that also a night has something to show."""
 
 QUERIES = (
     "SELECT action, count(*) AS n FROM events_live GROUP BY action ORDER BY n DESC",
@@ -54,17 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def play(options: Options, screen: Screen) -> int:
     """Run one demo to its end. Ctrl-C, TERM and HUP end it in order."""
-    settings = Settings.load()
+    settings = _home_of(options, Settings.load())
     os.environ[clock.CLOCK_ENV] = str(parts.clock_file(settings))
     looked = checks.all_checks(settings, options.ports)
     for check in looked:
         screen.say(check.line())
+    checks.refuse_failed(looked)
     with checks.alone(settings):
-        checks.refuse_failed(looked)
+        if options.minutes:
+            _forget(settings)
         stage = Stage(settings, options, screen)
         with _orderly_end(stage, screen):
             stage.up()
             return _perform(stage)
+
+
+def _home_of(options: Options, settings: Settings) -> Settings:
+    """A judged demo has a home of its own below the other, empty at its start."""
+    if not options.minutes:
+        return settings
+    return dataclasses.replace(settings, home=settings.home / "check")
+
+
+def _forget(settings: Settings) -> None:
+    """Remove the state of the last judged demo, and only what a demo makes."""
+    for name in ("state", "staging", "log", "lake", "directory", "airflow", "simulator"):
+        shutil.rmtree(settings.home / name, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -133,11 +153,9 @@ def _perform(stage: Stage) -> int:
 def _start_traffic(stage: Stage) -> None:
     options = stage.options
     if options.traffic is not None:
-        stage.simulator.traffic(
-            file=str(options.traffic), minutes=options.minutes, mailboxes=options.mailbox_count
-        )
+        stage.simulator.traffic(go=True)
         return
-    stage.simulator.traffic(generator=True, seed=options.seed, floor=120)
+    stage.simulator.traffic(generator=True, seed=options.seed, floor=FLOOR_AN_HOUR)
     stage.simulator.move_clock(speed=options.speed)
 
 

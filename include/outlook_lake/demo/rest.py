@@ -155,6 +155,11 @@ class SimulatorApi(Rest):
         answer: dict[str, Any] = self.call("POST", "/simulator/clock", change)
         return answer
 
+    def tenants(self) -> list[dict[str, Any]]:
+        """Tenants with tenant_id, domain, client_id, client_secret."""
+        found: list[dict[str, Any]] = self.call("GET", "/simulator/tenants?users=0")["tenants"]
+        return found
+
     def make_tenant(self, domain: str, mailboxes: int, seed: int) -> dict[str, Any]:
         """A tenant with people: its id, client id, client secret, users."""
         body = {"domain": domain, "mailboxes": mailboxes, "seed": seed}
@@ -162,8 +167,8 @@ class SimulatorApi(Rest):
         return answer
 
     def traffic(self, **plan: Any) -> dict[str, Any]:
-        """Start traffic."""
-        answer: dict[str, Any] = self.call("POST", "/simulator/traffic", plan, timeout_s=120)
+        """Start traffic; `wait` prepares it, `go` lets it begin."""
+        answer: dict[str, Any] = self.call("POST", "/simulator/traffic", plan, timeout_s=300)
         return answer
 
     def traffic_state(self) -> dict[str, Any]:

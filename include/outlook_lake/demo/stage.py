@@ -7,18 +7,26 @@ scheduler, API server last; at most 10 seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from outlook_lake import clock
 from outlook_lake.demo import parts
 from outlook_lake.demo.figures import Figures, read_figures
-from outlook_lake.demo.options import Options, run_folder
-from outlook_lake.demo.rest import AirflowApi, SimulatorApi
+from outlook_lake.demo.options import (
+    START_BACK_H,
+    Options,
+    run_folder,
+    working_day_begins_at,
+)
+from outlook_lake.demo.rest import AirflowApi, RestError, SimulatorApi
 from outlook_lake.demo.screen import Screen
 from outlook_lake.demo.supervisor import PartFailedError, Supervisor
 from outlook_lake.errors import StateError
@@ -28,6 +36,12 @@ from outlook_lake.state.database import Database
 __all__ = ["Stage"]
 
 DOMAIN = "contoso.example"
+LONGEST_PAUSE_H = 6
+"""A demo that was stopped for longer does not play the hours in between."""
+
+TO_GET_READY = timedelta(hours=1)
+"""Graph time before a replayed day begins, for subscribing and priming."""
+
 PATIENCE_S = 240.0
 """Bringing up takes half a minute; beyond this something is wrong."""
 
@@ -80,6 +94,8 @@ class Stage:
         self.supervisor.stop(["triggerer", "dag-processor"])
         self.supervisor.stop(["scheduler"])
         self.supervisor.stop(["api-server"])
+        with contextlib.suppress(RestError):
+            self.simulator.move_clock(speed=0)  # Graph time waits for the next start
         self.supervisor.stop(["simulator"])
         self.stop_file.unlink(missing_ok=True)
         if self.db is not None:
@@ -149,15 +165,23 @@ class Stage:
         stamp.write_text(release)
 
     def _tenant(self) -> dict[str, Any]:
-        """The simulated tenant: made once, remembered beside the simulator's own state."""
-        file = self.settings.home / "simulator" / "tenant.json"
-        if not file.exists():
-            made = self.simulator.make_tenant(DOMAIN, self.options.mailbox_count, self.options.seed)
-            kept = {name: made[name] for name in ("tenant_id", "client_id", "client_secret")}
-            file.touch(mode=0o600)
-            file.write_text(json.dumps({**kept, "domain": DOMAIN}))
-        read: dict[str, Any] = json.loads(file.read_text())
-        return read
+        """The simulated tenant; made at the first start, with everyone who will send mail."""
+        known = self.simulator.tenants()
+        if not known and self.options.traffic is not None:
+            begins_at = working_day_begins_at(clock.machine_now())
+            ahead = begins_at - TO_GET_READY
+            self.simulator.move_clock(to=ahead.isoformat())
+            self.simulator.traffic(wait=True, **self.options.traffic_plan(begins_at.date()))
+        elif not known:
+            self.simulator.make_tenant(DOMAIN, self.options.mailbox_count, self.options.seed)
+        self._catch_up_with_a_pause()
+        return self.simulator.tenants()[0]
+
+    def _catch_up_with_a_pause(self) -> None:
+        """After a pause of days, begin again a few hours back."""
+        behind_s = float(self.simulator.clock()["behind_s"])
+        if self.options.traffic is None and behind_s > LONGEST_PAUSE_H * 3600:
+            self.simulator.move_clock(advance=f"PT{behind_s - START_BACK_H * 3600:.0f}S")
 
     def _connection(self, tenant: dict[str, Any]) -> dict[str, Any]:
         ports = self.options.ports
