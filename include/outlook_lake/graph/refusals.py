@@ -177,9 +177,9 @@ def _forbidden(code: str, place: Place) -> tuple[type[GraphError], str]:
 def _not_found(code: str, message: str, place: Place) -> tuple[type[GraphError], str]:
     no_mailbox = code in _NO_MAILBOX or "MailboxNotEnabledForRESTAPI" in message
     if place == "subscription":
-        # On /subscriptions/{id} "ResourceNotFound" is the subscription itself: the caller
-        # knows whether it was creating or renewing and asks `status`.
-        if "MailboxNotEnabledForRESTAPI" in message or (no_mailbox and code != "resourcenotfound"):
+        # "ResourceNotFound" here is the subscription itself (the caller asks `status`); a
+        # NotFound inside an ExtensionError is the mailbox (msgraph-sdk-dotnet#365).
+        if code == "extensionerror" or (no_mailbox and code != "resourcenotfound"):
             return MailboxGoneError, "no usable mailbox"
         return RefusedError, "no such subscription or mailbox"
     if no_mailbox:

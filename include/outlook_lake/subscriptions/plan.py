@@ -72,9 +72,8 @@ def plan(
                 now_us,
             )
             if action is not None:
-                row = active.get(mailbox.mailbox_id)
-                urgency = (row.expires_at or 0) if row and action.kind == "renew" else 0
-                actions.append((urgency, action))
+                ends = active.get(mailbox.mailbox_id) if action.kind == "renew" else None
+                actions.append(((ends.expires_at or 0) if ends else 0, action))
     actions.sort(key=lambda entry: (entry[0], entry[1].mailbox_id))
     return [action for _, action in actions]
 
