@@ -27,7 +27,8 @@ def parts_of(raw_path: str) -> list[str]:
         if keyed:
             parts += [keyed.group(1), keyed.group(2).replace("''", "'")]
         else:
-            parts.append(text)
+            # a function call is spelled delta, delta() or microsoft.graph.delta()
+            parts.append("delta" if text.lower().endswith("delta()") else text)
     return parts
 
 
