@@ -17,6 +17,7 @@ from graph_simulator.traffic.errors import (
 )
 from graph_simulator.traffic.model import PlannedAct, Traffic, TrafficSpec
 from graph_simulator.traffic.play import Player
+from graph_simulator.traffic.prepare import go, start, start_back
 
 __all__ = [
     "PlannedAct",
@@ -27,4 +28,7 @@ __all__ = [
     "TrafficFileError",
     "TrafficSpec",
     "TrafficSpecError",
+    "go",
+    "start",
+    "start_back",
 ]

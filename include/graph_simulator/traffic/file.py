@@ -54,9 +54,6 @@ _COLUMNS = {
         "boolean", lambda kind: bool(types.is_boolean(kind)), pa.bool_(), required=False
     ),
     "conversation_id": _Column("string", _is_text, pa.string(), required=False),
-    "size_bytes": _Column(
-        "integer", lambda kind: bool(types.is_integer(kind)), pa.int64(), required=False
-    ),
     "attachment_hints": _Column(
         "integer", lambda kind: bool(types.is_integer(kind)), pa.int64(), required=False
     ),

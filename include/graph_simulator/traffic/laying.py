@@ -25,7 +25,7 @@ from graph_simulator.traffic.errors import TrafficFileError
 from graph_simulator.traffic.file import TrafficFile
 from graph_simulator.traffic.model import PlannedAct
 
-__all__ = ["FIRST_HOUR", "LAST_HOUR", "Laying", "last_whole_wednesday", "lay"]
+__all__ = ["FIRST_HOUR", "LAST_HOUR", "Laying", "last_whole_wednesday", "lay", "played_hours"]
 
 FIRST_HOUR, LAST_HOUR = 7, 19
 """Local hours of the day that are played when the days are folded, half-open."""
@@ -41,6 +41,14 @@ def last_whole_wednesday(now: datetime, zone: str) -> date:
     """
     today = now.astimezone(ZoneInfo(zone)).date()
     return today - timedelta(days=today.weekday() + 5)
+
+
+def played_hours(day: date, zone: str) -> tuple[datetime, datetime]:
+    """07:00 and 19:00 local of `day`, as aware UTC."""
+    first, last = (
+        datetime.combine(day, time(hour), ZoneInfo(zone)) for hour in (FIRST_HOUR, LAST_HOUR)
+    )
+    return first.astimezone(UTC), last.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +96,10 @@ class Laying:
             "to": row["to_list"],
             "cc": row["cc_list"],
             "has_attachments": row["has_attachments"],
+            "internet_message_id": f"<{row['message_id'].strip('<>')}>",
         }
         if row["conversation_id"]:
             letter["conversation"] = row["conversation_id"]
-        if row["size_bytes"] is not None:
-            letter["size"] = row["size_bytes"]
         return letter
 
 
@@ -191,10 +198,7 @@ def _refuse_empty(days: list[Day], hours: tuple[int, int]) -> None:
 
 def _span(acts: pa.Table, day: date, zone: str, folded: bool) -> tuple[datetime, datetime]:
     if folded:
-        first, last = (
-            datetime.combine(day, time(hour), ZoneInfo(zone)) for hour in (FIRST_HOUR, LAST_HOUR)
-        )
-        return first.astimezone(UTC), last.astimezone(UTC)
+        return played_hours(day, zone)
     bounds = pc.min_max(acts["at_us"]).as_py()
     first, last = (datetime.fromtimestamp(bounds[k] // 10**6, UTC) for k in ("min", "max"))
     return first, last + timedelta(seconds=1)

@@ -7,7 +7,7 @@ Items and one for each recipient who has a mailbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
@@ -65,8 +65,11 @@ class Traffic(Protocol):
     def speed(self) -> float | None:
         """Graph seconds a machine second; None = leave the clock's speed alone."""
 
+    def begin(self, now: datetime, speed: float) -> None:
+        """The play starts at Graph time `now` (UTC), with the clock at `speed`."""
+
     def plan(self) -> Iterator[PlannedAct]:
-        """Acts in time order, made as they are asked for."""
+        """Acts in time order, made as they are asked for; asked for after `begin`."""
 
     def reactions(self, act: PlannedAct, result: ActResult) -> list[PlannedAct]:
         """What readers will do with what `act` delivered (or go on to do after it)."""
@@ -84,7 +87,8 @@ class TrafficSpec:
     file: Path | None = None
     """Parquet file to replay."""
     minutes: float | None = None
-    """Machine minutes the replay takes; None = do not touch the clock's speed."""
+    """Machine minutes. A file is played in them, which sets the clock's speed (None: the speed
+    is left alone); the generator ends after them, at the speed it began with (None: never)."""
     mailboxes: int | None = None
     """How many mailboxes: the busiest of the file (300), or people of the office (50)."""
     unfolded: bool = False
@@ -104,80 +108,77 @@ class TrafficSpec:
     day: date | None = None
     """File only: the day to lay everything on; None = Wednesday of the last whole week."""
 
-    @classmethod
-    def parse(cls, spec: Mapping[str, Any]) -> TrafficSpec:
-        """Check a request of the control API.
-
-        Raises TrafficSpecError naming the first fault and what to write instead.
-        """
-        known = {f.name for f in fields(cls)} | {"all_days"}
-        for name in spec:
-            if name not in known:
-                raise TrafficSpecError(
-                    f"unknown traffic option {name!r}", f"Use some of: {', '.join(sorted(known))}"
-                )
-        file = spec.get("file")
-        if bool(file) == bool(spec.get("generator")):
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself or lies out of range, naming the first fault."""
+        if (self.file is None) != self.generator:
             raise TrafficSpecError(
                 "traffic needs exactly one of 'file' and 'generator'",
                 'Send {"file": "PATH.parquet"} or {"generator": true}',
             )
-        whole_file = bool(spec.get("all_days"))
-        return cls(
-            generator=bool(spec.get("generator")),
-            file=Path(str(file)) if file else None,
-            minutes=_number(spec, "minutes", above=0),
-            mailboxes=_whole(spec, "mailboxes"),
-            unfolded=bool(spec.get("unfolded")),
-            seed=_whole(spec, "seed", least=0) or 0,
-            rate=_number(spec, "rate", above=0),
-            floor=_number(spec, "floor", above=0),
-            limit=None if whole_file else _whole(spec, "limit") or DEFAULT_LIMIT,
-            readers=_share(spec, "readers"),
-            time_zone=_zone(spec.get("time_zone") or "America/Chicago"),
-            day=_day(spec.get("day")),
-        )
+        for name in ("minutes", "rate", "floor"):
+            _check(name, getattr(self, name), lambda n: n > 0, "a number above 0")
+        _check("readers", self.readers, lambda n: 0 <= n <= 1, "a number from 0 to 1")
+        for name in ("mailboxes", "limit"):
+            _check(name, getattr(self, name), lambda n: n >= 1, "a whole number from 1 up", int)
+        _check("seed", self.seed, lambda n: n >= 0, "a whole number from 0 up", int)
+        if self.generator and self.unfolded:
+            raise TrafficSpecError("unfolded belongs to a file", "Leave it out, or name a file")
+        if self.file is not None and (self.rate or self.floor):
+            raise TrafficSpecError(
+                "rate and floor belong to the generator", 'Leave them out, or use "minutes"'
+            )
+        _check_zone(self.time_zone)
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> TrafficSpec:
+        """The request of a control call or a command line; None stands for "not given".
+
+        `all_days` true is the same as no `limit`. Raises TrafficSpecError.
+        """
+        given = {name: value for name, value in spec.items() if value is not None}
+        known = {one.name for one in fields(cls)} | {"all_days"}
+        for name in given:
+            if name not in known:
+                raise TrafficSpecError(
+                    f"unknown traffic option {name!r}", f"Use some of: {', '.join(sorted(known))}"
+                )
+        for name in ("generator", "unfolded", "all_days"):
+            if not isinstance(given.get(name, False), bool):
+                raise TrafficSpecError(f"{name} is {given[name]!r}", "Use true or false")
+        if given.pop("all_days", False):
+            given["limit"] = None
+        if "file" in given:
+            given["file"] = Path(str(given["file"]))
+        if "day" in given:
+            given["day"] = _day(given["day"])
+        return cls(**given)
 
 
-def _number(spec: Mapping[str, Any], name: str, *, above: float) -> float | None:
-    value = spec.get(name)
+def _check(
+    name: str,
+    value: Any,
+    fits: Callable[[Any], bool],
+    wanted: str,
+    kind: type = float,
+) -> None:
+    """Refuse a number that is none, or does not fit; None is not given."""
     if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > above:
-        raise TrafficSpecError(f"{name} is {value!r}", f"Use a number above {above:g}")
-    return float(value)
+        return
+    kinds = (int,) if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not fits(value):
+        raise TrafficSpecError(f"{name} is {value!r}", f"Use {wanted}")
 
 
-def _whole(spec: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
-    value = spec.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TrafficSpecError(f"{name} is {value!r}", f"Use a whole number from {least} up")
-    return value
-
-
-def _share(spec: Mapping[str, Any], name: str) -> float | None:
-    value = spec.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise TrafficSpecError(f"{name} is {value!r}", "Use a number from 0 to 1")
-    return float(value)
-
-
-def _zone(name: object) -> str:
+def _check_zone(name: object) -> None:
     try:
-        return ZoneInfo(str(name)).key
+        ZoneInfo(str(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise TrafficSpecError(
             f"time zone {name!r} is not known", "Use an IANA name such as Europe/Berlin"
         ) from None
 
 
-def _day(value: object) -> date | None:
-    if value is None or isinstance(value, date):
-        return value
+def _day(value: object) -> date:
     try:
         return date.fromisoformat(str(value))
     except ValueError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from graph_simulator.traffic.model import ActResult, PlannedAct, TrafficSpec
 from graph_simulator.traffic.people import Office, Person
 from graph_simulator.traffic.reacting import follow_up
-from graph_simulator.traffic.readers import Hours, Pace
+from graph_simulator.traffic.readers import ALWAYS, Hours, Pace
 
 __all__ = ["OfficeTraffic", "Writer"]
 
@@ -137,25 +137,38 @@ class Writer:
 
 
 class OfficeTraffic:
-    """Endless office mail from `begins_at` (UTC) on. Same office, seed and begin: same plan."""
+    """Office mail from `begins_at` (UTC) on. Same office, seed and beginning: same plan."""
 
     speed: float | None = None
-    ends_at: datetime | None = None
 
     def __init__(self, office: Office, spec: TrafficSpec, begins_at: datetime) -> None:
         self.office = office
         self.begins_at = begins_at
+        self.ends_at: datetime | None = None
         self._seed = spec.seed
+        self._minutes = spec.minutes
         self._floor = spec.floor or 0.0
         self._pace = Pace(share=1.0 if spec.readers is None else spec.readers)
         self._writer = Writer(office, spec.seed)
         self._planned = {"acts": 0, "records": 0}
 
+    def begin(self, now: datetime, speed: float) -> None:
+        """An office begins where the clock is, and ends after the minutes asked for, if any."""
+        self.begins_at = now
+        if self._minutes is not None:
+            self.ends_at = now + timedelta(minutes=self._minutes) * speed
+            self._pace = replace(self._pace, until=self.ends_at)
+
     def plan(self) -> Iterator[PlannedAct]:
-        """Acts in time order, without end; five Graph minutes are made at a time."""
+        """Acts in time order; five Graph minutes are made at a time."""
         slot = self.begins_at
-        while True:
-            for act in sorted(self._slot(slot)):
+        late: list[PlannedAct] = []  # a newsletter of this slot may trail into the next one
+        while self.ends_at is None or slot < self.ends_at:
+            made = sorted([*late, *self._slot(slot)])
+            late = [act for act in made if act.at >= slot + SLOT]
+            for act in made[: len(made) - len(late)]:
+                if self.ends_at is not None and act.at >= self.ends_at:
+                    return
                 self._planned["acts"] += 1
                 self._planned["records"] += act.records
                 yield act
@@ -175,8 +188,10 @@ class OfficeTraffic:
         }
 
     def _hours(self, mailbox: str) -> Hours:
+        if self._floor:  # a floor is asked for by those who want to see everything at any hour
+            return ALWAYS
         person = self.office.by_mailbox.get(mailbox)
-        return person.hours if person else Hours()
+        return person.hours if person else ALWAYS
 
     def _slot(self, start: datetime) -> Iterator[PlannedAct]:
         rng = Random(f"slot/{self._seed}/{start.isoformat()}")

@@ -23,8 +23,8 @@ class Player:
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
-        self._plan = traffic.plan()
-        self._next = next(self._plan, None)
+        self._plan: Iterator[PlannedAct] | None = None
+        self._next: PlannedAct | None = None
         self._waiting: list[PlannedAct] = []
         self._played: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class Player:
     def next_at(self) -> datetime | None:
         """Graph time (UTC) of the next act; None when everything was played."""
         moments = [
-            act.at for act in (self._next, self._waiting[0] if self._waiting else None) if act
+            act.at for act in (self._planned(), self._waiting[0] if self._waiting else None) if act
         ]
         return min(moments, default=None)
 
@@ -76,10 +76,17 @@ class Player:
         }
 
     def _take(self, now: datetime) -> PlannedAct | None:
-        planned, waiting = self._next, self._waiting[0] if self._waiting else None
+        planned, waiting = self._planned(), self._waiting[0] if self._waiting else None
         if waiting is not None and (planned is None or waiting.at < planned.at):
             return heapq.heappop(self._waiting) if waiting.at <= now else None
         if planned is None or planned.at > now:
             return None
-        self._next = next(self._plan, None)
+        self._next = next(self._plan, None) if self._plan is not None else None
         return planned
+
+    def _planned(self) -> PlannedAct | None:
+        """The next act of the plan, which starts with the first look at it."""
+        if self._plan is None:
+            self._plan = self.traffic.plan()
+            self._next = next(self._plan, None)
+        return self._next

@@ -47,5 +47,6 @@ def _fate_of_draft(seed: int, act: PlannedAct, result: ActResult, pace: Pace) ->
     at = result.at + wait
     if fate > DRAFTS_SENT + DRAFTS_DROPPED or (pace.until is not None and at >= pace.until):
         return []
-    do = "send" if fate < DRAFTS_SENT else "delete"
-    return [PlannedAct(at, act.mailbox, do, {"item": result.item_id}, act.records)]
+    if fate < DRAFTS_SENT:
+        return [PlannedAct(at, act.mailbox, "send", {"draft": result.item_id}, act.records)]
+    return [PlannedAct(at, act.mailbox, "delete", {"item": result.item_id})]

@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo
 
 from graph_simulator.traffic.model import Arrival, PlannedAct
 
-__all__ = ["Habits", "Hours", "Pace", "habits_of", "what_follows"]
+__all__ = ["ALWAYS", "Habits", "Hours", "Pace", "habits_of", "what_follows"]
 
 CATEGORIES = ("Red category", "Blue category", "Green category", "Follow up", "Finance")
+PLACES = ("archive", "archive", "Projects", "Receipts", "Reading", "Team")
+"""Well-known names and display names of folders that every simulated mailbox has."""
 WEEKEND = 5
 
 
@@ -152,7 +154,7 @@ def _marks(rng: Random, habits: Habits) -> list[Step]:
 def _ending(rng: Random, habits: Habits, first_look: float) -> list[Step]:
     end = rng.random()
     if end < habits.files:
-        return [(30, "move", {"to": "archive"})]
+        return [(30, "move", {"to": rng.choice(PLACES)})]
     if end >= habits.files + habits.deletes:
         return []
     delete: Step = (first_look, "delete", {})

@@ -76,6 +76,9 @@ class ReplayTraffic:
             return None
         return (self.laying.ends_at - self.laying.begins_at) / timedelta(minutes=self._minutes)
 
+    def begin(self, now: datetime, speed: float) -> None:
+        """Nothing to settle: the day of a replay is fixed."""
+
     def plan(self) -> Iterator[PlannedAct]:
         """The file's sends and receives in time order."""
         return self.laying.planned()

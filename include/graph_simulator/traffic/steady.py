@@ -35,13 +35,14 @@ class SteadyTraffic:
     """
 
     speed: float | None = None
-    ends_at: datetime | None = None
 
     def __init__(self, office: Office, spec: TrafficSpec, begins_at: datetime) -> None:
         if not spec.rate:
             raise ValueError("a steady stream needs a rate")
         self.office = office
         self.begins_at = begins_at
+        self.ends_at: datetime | None = None
+        self._minutes = spec.minutes
         self._rate = spec.rate
         self._seed = spec.seed
         self._readers = READERS_SHARE if spec.readers is None else spec.readers
@@ -50,11 +51,19 @@ class SteadyTraffic:
         self._waiting: list[PlannedAct] = []
         self._slots = 0
 
+    def begin(self, now: datetime, speed: float) -> None:
+        """The stream begins where the clock is, and ends after the minutes asked for, if any."""
+        self.begins_at = now
+        if self._minutes is not None:
+            self.ends_at = now + timedelta(minutes=self._minutes) * speed
+
     def plan(self) -> Iterator[PlannedAct]:
         """Acts at even distances; each later by the slots of the act before it."""
         rng = Random(f"steady/{self._seed}")
         while True:
             at = self.begins_at + timedelta(seconds=self._slots / self._rate)
+            if self.ends_at is not None and at >= self.ends_at:
+                return
             act = self._next(rng, at)
             self._slots += act.records if act.do in ("send", "receive") else 1
             yield act

@@ -23,8 +23,7 @@ WITH shaped AS (
             LAMBDA a: regexp_full_match(a, '[^@\s<>]+@[^@\s<>]+')
         )) AS cc_list,
         conversation_id,
-        size_bytes,
-        coalesce(attachment_hints, 0) > 0 AS has_attachments,
+            coalesce(attachment_hints, 0) > 0 AS has_attachments,
         coalesce(date_ok, TRUE) AS date_ok,
         CASE
             WHEN clock LIKE '%minute'
@@ -44,7 +43,6 @@ SELECT
     list_sort(list_filter(cc_list, LAMBDA a: NOT list_contains(to_list, a))) AS cc_list,
     listed - len(to_list) - len(cc_list) AS recipients_dropped,
     conversation_id,
-    size_bytes,
     has_attachments,
     sent_at,
     timezone($zone, sent_at) AS local_at,

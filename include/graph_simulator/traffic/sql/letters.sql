@@ -4,6 +4,6 @@
 -- grain    one row per row of the file; the nth row is message_no n
 -- params   none
 -- used by  graph_simulator.traffic.laying
-SELECT sender, to_list, cc_list, has_attachments, conversation_id, size_bytes
+SELECT message_id, sender, to_list, cc_list, has_attachments, conversation_id
 FROM judged
 ORDER BY message_no;
