@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def test_a_write_that_stops_in_the_middle_is_answered_503_and_cut_away(tmp_path:
 
     assert landed(tmp_path).items() == ["small", "small-again"]
     assert all(b"n99" not in path.read_bytes() for path in tmp_path.rglob("*.segment"))
+
+
+def test_what_the_disk_cannot_keep_up_with_is_answered_503_in_time(tmp_path: Path) -> None:
+    with running(tmp_path, pending_limit_bytes=1024) as receiver:
+        key = key_of(tmp_path)
+        started = time.monotonic()
+        assert receiver.post(post_of(*(item(key, f"n{n}") for n in range(10)))).status == 503
+        assert time.monotonic() - started < 1
+        assert receiver.post(post_of(item(key, "fits"))).status == 202
+        receiver.stop()
+        assert "the disk cannot keep up: answering 503" in receiver.log()
+
+    assert landed(tmp_path).items() == ["fits"]
 
 
 def test_a_refusal_ends_the_span_the_receiver_vouches_for(tmp_path: Path) -> None:

@@ -78,6 +78,37 @@ def test_received_at_is_graph_time_of_the_arrival(
     assert before <= entry.received_at <= after
 
 
+def test_the_clocks_offset_is_taken_from_staging(home: Path) -> None:
+    settings_of(home).staging.mkdir(parents=True)
+    (settings_of(home).staging / "clock.json").write_text('{"offset_s": -3600.0}')
+    with running(home) as receiver:
+        receiver.post(post_of(item(key_of(home))))
+        machine = time.time_ns() // 1000
+
+    [entry] = landed(home).notifications
+    assert abs(machine - 3_600_000_000 - entry.received_at) < 5_000_000
+
+
+def test_without_a_readable_clock_nothing_is_taken_and_the_log_says_so(home: Path) -> None:
+    clock = home / "simulator-clock.json"
+    with running(home, wait=False, clock=clock) as receiver:
+        assert b"clock" in receiver.wait_ready(503).body
+        refused = receiver.post(post_of(item(key_of(home), "refused")))
+        beside = clock.with_suffix(".tmp")
+        beside.write_text('{"machine_at": 1000, "graph_at": 400, "speed": 1}')
+        beside.replace(clock)
+        receiver.wait_ready(200)
+        taken = receiver.post(post_of(item(key_of(home), "taken")))
+        machine = time.time_ns() // 1000
+
+    assert (refused.status, taken.status) == (503, 202)
+    assert "answering 503 until the clock can be read" in receiver.log()
+    [entry] = landed(home).notifications
+    assert entry.item == "taken"
+    assert entry.vouched_since is None or entry.received_at - entry.vouched_since < 5_000_000
+    assert abs(machine - 600_000_000 - entry.received_at) < 5_000_000
+
+
 def test_a_segment_is_ready_for_landing_within_a_second(
     receiver: RunningReceiver, key: Key, home: Path
 ) -> None:
@@ -194,6 +225,17 @@ def test_every_refused_post_is_counted_by_its_reason(receiver: RunningReceiver, 
         "too_many_items": 1,
         "bad_handshake": 1,
     }
+
+
+def test_a_body_announced_too_large_is_refused_before_it_is_sent(shared: RunningReceiver) -> None:
+    connection = HTTPConnection("127.0.0.1", shared.port, timeout=5)
+    connection.putrequest("POST", "/notifications")
+    connection.putheader("content-type", "application/json")
+    connection.putheader("content-length", str(5 << 20))
+    connection.endheaders()
+
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(

@@ -160,11 +160,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(home: Path, *, wait: bool = True, **receiver: Any) -> Iterator[RunningReceiver]:
+def running(
+    home: Path, *, wait: bool = True, clock: Path | None = None, **receiver: Any
+) -> Iterator[RunningReceiver]:
     """Start `python -m outlook_lake.receiver` on this home; ends it whatever happens."""
     port = free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith("OUTLOOK_")}
     env["OUTLOOK_LAKE_HOME"] = str(home)
+    if clock is not None:
+        env["OUTLOOK_LAKE_CLOCK"] = str(clock)
     env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     for name, value in receiver.items():
         env[f"OUTLOOK_LAKE_RECEIVER_{name.upper()}"] = str(value)

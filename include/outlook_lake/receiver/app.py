@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -64,6 +65,7 @@ def _answer(status: int, body: bytes = b"", *more: tuple[bytes, bytes]) -> Answe
 ACCEPTED = _answer(202)
 LIVE = _answer(200, b"live\n")
 READY = _answer(200, b"ready\n")
+NO_CLOCK = _answer(503, b"not ready: the clock cannot be read\n")
 NOT_FOUND = _answer(404, b"no such resource\n")
 WRONG_METHOD = _answer(405, b"use POST\n", (b"allow", b"POST"))
 MALFORMED = _answer(400, b"expected JSON with a list called value\n")
@@ -123,7 +125,12 @@ class Receiver:
             try:
                 answer = await self._respond(scope, receive)
             except _ClockUnreadableError:  # the beat says so in the log
-                answer = UNAVAILABLE
+                answer = self._give_up()
+            except Exception as error:
+                # Where, and of what kind, but not its message: that could quote the body.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("answered 503 after an unexpected %s\n%s", type(error).__name__, where)
+                answer = self._give_up()
             if answer is not None:
                 await send(answer[0])
                 await send(answer[1])
@@ -145,6 +152,8 @@ class Receiver:
         if route == "live":
             return LIVE
         if route == "ready":
+            if self._clock_lost:
+                return NO_CLOCK
             trouble = self._committer.trouble
             if trouble is None:
                 return READY
@@ -210,8 +219,7 @@ class Receiver:
             return ACCEPTED
         durable = self._committer.submit(sifted.line, sifted.passed)
         if durable is None:
-            self._turn_away()
-            return UNAVAILABLE
+            return self._turn_away()
         return ACCEPTED if await durable else UNAVAILABLE
 
     async def _body(self, receive: Receive) -> bytes | None:
@@ -235,11 +243,15 @@ class Receiver:
         self._quarantine.add("content_type", b"", now, size=announced)
         return NOT_JSON
 
-    def _turn_away(self) -> None:
+    def _give_up(self) -> Answer:
         self._pulse.interrupt()
+        return UNAVAILABLE
+
+    def _turn_away(self) -> Answer:
         if not self._full:
             log.error("the disk cannot keep up: answering 503 until it has caught up")
         self._full = True
+        return self._give_up()
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

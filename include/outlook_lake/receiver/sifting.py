@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -66,16 +66,14 @@ class _RawPost(msgspec.Struct):
     value: list[msgspec.Raw]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """One item that does not pass: why, and its bytes for the sample's digest."""
 
     reason: str
     content: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Sifted:
+class Sifted(NamedTuple):
     """`line` is the segment record of what passed (empty when nothing did)."""
 
     line: bytes
@@ -147,7 +145,7 @@ def _judge(
     state, tenant, subscription = item.client_state, item.tenant_id, item.subscription_id
     if not state:
         return "no_client_state"
-    if tenant is None or not _ID.fullmatch(tenant):
+    if tenant is None or not tenant.isascii():
         return "bad_tenant"
     if subscription is None or not _ID.fullmatch(subscription):
         return "bad_subscription"
@@ -158,7 +156,8 @@ def _judge(
         keyring.refresh()
         proof = keyring.check(state, tenant, mailbox)
     if isinstance(proof, Refusal):
-        return proof.reason
+        # A proven tenant is one we signed for, so only a refused one is looked at closely.
+        return proof.reason if _ID.fullmatch(tenant) else "bad_tenant"
     change, lifecycle, item_id = item.change_type, item.lifecycle_event, None
     if lifecycle is not None:
         if lifecycle not in LIFECYCLES:
