@@ -285,7 +285,7 @@ async def test_a_code_that_is_no_code_does_not_reach_a_message(tmp_path: Path):
 
 async def test_a_silent_graph_is_given_up_after_the_time_out(tmp_path: Path):
     async def silent(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(3)
+        await asyncio.sleep(0.6)
         return json_body({})
 
     settings = replace(Settings(), graph=GraphSettings(timeout_s=0.2))
