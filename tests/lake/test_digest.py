@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.support import lake
 
 from outlook_lake.events.schema import EVENT_SCHEMA
 from outlook_lake.lake.digest import PLAIN_SCHEMA, RowDigest
+from tests.support import lake
 
 
 def digest(rows: list[lake.Row]) -> str:

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from tests.support import lake
 
 from outlook_lake.clock import graph_now, hour_name, hour_start, machine_us
 from outlook_lake.events import manifest
@@ -28,6 +27,7 @@ from outlook_lake.lake.export import export
 from outlook_lake.lake.hour_writer import StagedHour
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
+from tests.support import lake
 
 HOUR = "2026-11-23T09"
 

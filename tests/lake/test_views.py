@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
-from tests.support import lake
 
 from outlook_lake.clock import graph_now, hour_start
 from outlook_lake.errors import UsageError
@@ -23,6 +22,7 @@ from outlook_lake.lake.export import export
 from outlook_lake.lake.views import VIEWS, open_lake, write_views
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
+from tests.support import lake
 
 SEED_EVENT = {
     "event_id": "d4e5f6a7-b8c9-0123-defg-456789012345",
@@ -126,7 +126,7 @@ def write_directory(settings: Settings) -> None:
     ]
     rows = [
         {
-            "domain_id": "customer-domain-001",
+            "tenant_id": lake.TENANT,
             "address_key": lake.key(address),
             "tuid": tuid,
             "address": address,

@@ -4,7 +4,7 @@
 -- grain    one row per tenant and address
 -- used by  the view `directory`, only where addresses may be seen (`--reveal`)
 SELECT
-    domain_id,
+    tenant_id,
     address_key,
     tuid,
     address,

@@ -2,7 +2,7 @@
 --
 -- used by  the view `directory`
 SELECT
-    CAST(NULL AS VARCHAR) AS domain_id,
+    CAST(NULL AS VARCHAR) AS tenant_id,
     CAST(NULL AS BLOB) AS address_key,
     CAST(NULL AS VARCHAR) AS tuid,
     CAST(NULL AS VARCHAR) AS address,

@@ -5,6 +5,7 @@
 -- grain    one row per event
 -- used by  the view `normalized`; `SELECT to_json(normalized) FROM normalized` gives JSON Lines
 --
+-- A key is the keyed hash of one address: tenants that know it know the same address.
 -- Times are text in UTC with milliseconds, whatever the session's time zone.
 WITH people AS (
     SELECT
@@ -13,6 +14,14 @@ WITH people AS (
     FROM directory
     WHERE tuid IS NOT NULL
     GROUP BY tuid
+),
+senders AS (
+    SELECT
+        address_key,
+        min(address) AS address,
+        arg_max(name, (name IS NOT NULL, first_seen)) AS name
+    FROM directory
+    GROUP BY address_key
 ),
 events AS (
     SELECT
@@ -23,9 +32,7 @@ events AS (
         CASE flag_status WHEN 'notflagged' THEN 'notFlagged' ELSE flag_status END AS flag
     FROM events_live
     LEFT JOIN people ON people.tuid = events_live.tuid
-    LEFT JOIN directory AS senders
-        ON senders.domain_id = events_live.domain_id
-        AND senders.address_key = events_live.from_key
+    LEFT JOIN senders ON senders.address_key = events_live.from_key
 )
 SELECT
     event_id,
