@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.receiver import item, key_of, landed, post_of, running, settings_of
 
 

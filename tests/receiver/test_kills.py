@@ -11,9 +11,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from tests.support.receiver import JSON, RunningReceiver, item, key_of, landed, running
 
 from outlook_lake.receiver.client_state import Key
+from tests.support.receiver import JSON, RunningReceiver, item, key_of, landed, running
 
 
 class Senders:

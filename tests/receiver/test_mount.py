@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import uvicorn
 from fastapi import FastAPI
-from tests.support.receiver import JSON, free_port, item, key_of, landed, post_of, settings_of
 
 from outlook_lake.receiver.mount import create_fastapi
+from tests.support.receiver import JSON, free_port, item, key_of, landed, post_of, settings_of
 
 
 @asynccontextmanager

@@ -10,17 +10,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.receiver import (
-    MAILBOX,
-    NONCE,
-    SUBSCRIPTION,
-    TENANT,
-    item,
-    key_of,
-    lifecycle,
-    post_of,
-    settings_of,
-)
 
 from outlook_lake.receiver.keyring import Keyring
 from outlook_lake.receiver.quarantine import REASONS
@@ -31,6 +20,17 @@ from outlook_lake.receiver.sifting import (
     Sifted,
     TooManyItemsError,
     sift,
+)
+from tests.support.receiver import (
+    MAILBOX,
+    NONCE,
+    SUBSCRIPTION,
+    TENANT,
+    item,
+    key_of,
+    lifecycle,
+    post_of,
+    settings_of,
 )
 
 

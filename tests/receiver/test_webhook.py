@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from outlook_lake.receiver.client_state import Key, make
+from outlook_lake.receiver.segments import ready_segments
 from tests.support.receiver import (
     JSON,
     MAILBOX,
@@ -31,9 +34,6 @@ from tests.support.receiver import (
     running,
     settings_of,
 )
-
-from outlook_lake.receiver.client_state import Key, make
-from outlook_lake.receiver.segments import ready_segments
 
 CANARY = "canary-7f3a-subject-body"
 
