@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.graph import small_graph
 
 from outlook_lake.errors import TokenRefusedError, UnreachableError
 from outlook_lake.graph.auth import TokenSource
+from tests.support.graph import small_graph
 
 
 async def test_many_askers_share_one_request(tmp_path: Path):

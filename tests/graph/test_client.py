@@ -9,16 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.support.graph import (
-    GRAPH_TIME,
-    OTHER_USER,
-    USER,
-    graph_error,
-    json_body,
-    message_row,
-    small_graph,
-    wait_until,
-)
 
 from outlook_lake import clock
 from outlook_lake.errors import (
@@ -39,6 +29,16 @@ from outlook_lake.graph.client import BatchRequest
 from outlook_lake.graph.messages import decode_message
 from outlook_lake.graph.resources import message_delta_path, message_path, paged
 from outlook_lake.settings import GraphSettings, Settings
+from tests.support.graph import (
+    GRAPH_TIME,
+    OTHER_USER,
+    USER,
+    graph_error,
+    json_body,
+    message_row,
+    small_graph,
+    wait_until,
+)
 
 ITEM = message_path(USER, "AAkALg0001=")
 DELTA = message_delta_path(USER, "inbox")

@@ -7,7 +7,6 @@ import time
 
 import msgspec
 import pytest
-from tests.support.graph import message_row
 
 from outlook_lake.graph.messages import (
     DeltaPage,
@@ -18,6 +17,7 @@ from outlook_lake.graph.messages import (
     decode_users,
 )
 from outlook_lake.graph.resources import MESSAGE_FIELDS
+from tests.support.graph import message_row
 
 
 def page(*rows: object, **links: str) -> bytes:

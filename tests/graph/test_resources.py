@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from tests.support.graph import USER
 
 from outlook_lake.errors import UntrustedLinkError, UsageError
 from outlook_lake.graph import resources
+from tests.support.graph import USER
 
 CONTENT = ("subject", "body", "preview", "attachments", "header", "weblink", "automaticreplies")
 

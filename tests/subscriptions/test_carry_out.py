@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from sqlalchemy import select, update
-from tests.support.graph import SmallGraph, graph_error, json_body, small_graph
 
 from outlook_lake import clock
 from outlook_lake.errors import ConsentError, UnreachableError, UsageError
@@ -24,6 +23,7 @@ from outlook_lake.state import Database
 from outlook_lake.state.tables import gap, mailbox, subscription, tenant
 from outlook_lake.subscriptions.carry_out import subscribe
 from outlook_lake.tenants.registry import Tenant, register_tenant
+from tests.support.graph import SmallGraph, graph_error, json_body, small_graph
 
 URL = "https://hooks.contoso.example/notifications"
 

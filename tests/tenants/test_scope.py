@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from sqlalchemy import select, update
-from tests.support.graph import graph_error, json_body, small_graph
 
 from outlook_lake.errors import UnreachableError, UsageError
 from outlook_lake.settings import Settings
@@ -18,6 +17,7 @@ from outlook_lake.state.tables import directory, gap, mailbox
 from outlook_lake.tenants.directory import DirectoryKey
 from outlook_lake.tenants.registry import pause, register_tenant, tenants
 from outlook_lake.tenants.scope import refresh_mailboxes, shard_of
+from tests.support.graph import graph_error, json_body, small_graph
 
 KEY = DirectoryKey(b"k" * 32)
 

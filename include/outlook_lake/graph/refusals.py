@@ -31,7 +31,7 @@ from outlook_lake.errors import (
 
 __all__ = ["DEFAULT_RETRY_S", "Place", "Refusal", "error_for", "place_of", "read", "retry_after"]
 
-DEFAULT_RETRY_S = 5.0
+DEFAULT_RETRY_S = 2.0
 """Waited when a throttled answer names no time; callers lengthen it with each attempt."""
 
 Place = Literal["message", "folder", "delta", "user", "subscription", "other"]

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
-from tests.support.receiver import landed, running
-from tests.support.simulator import INCLUDE, SimulatorProcess, running_simulator
 
 from outlook_lake import clock
 from outlook_lake.graph.auth import TokenSource
@@ -32,6 +30,8 @@ from outlook_lake.tenants.credentials import Credentials, parse_connection
 from outlook_lake.tenants.directory import DirectoryKey
 from outlook_lake.tenants.registry import register_tenant
 from outlook_lake.tenants.scope import refresh_mailboxes
+from tests.support.receiver import landed, running
+from tests.support.simulator import INCLUDE, SimulatorProcess, running_simulator
 
 KEY = DirectoryKey(b"k" * 32)
 PEOPLE = 40
@@ -135,7 +135,7 @@ async def test_a_whole_tenant_is_watched_and_its_mail_is_notified(scene: Scene):
 async def test_a_run_killed_anywhere_is_carried_on_by_the_next(scene: Scene):
     program = (
         "import asyncio\n"
-        "from tests.subscriptions.test_with_the_simulator import resume_in_process\n"
+        "from tests.subscriptions.test_subscribing_the_simulator import resume_in_process\n"
         f"asyncio.run(resume_in_process({str(scene.settings.home)!r}, "
         f"{scene.settings.receiver.notification_url!r}, {connection_to(scene.simulator)!r}))\n"
     )
