@@ -68,6 +68,9 @@ class Traffic(Protocol):
     def begin(self, now: datetime, speed: float) -> None:
         """The play starts at Graph time `now` (UTC), with the clock at `speed`."""
 
+    def keep_pace(self, speed: float) -> None:
+        """The clock's speed changed: people act apart enough for a watcher to tell acts apart."""
+
     def plan(self) -> Iterator[PlannedAct]:
         """Acts in time order, made as they are asked for; asked for after `begin`."""
 

@@ -149,6 +149,7 @@ class OfficeTraffic:
         self._minutes = spec.minutes
         self._floor = spec.floor or 0.0
         self._pace = Pace(share=1.0 if spec.readers is None else spec.readers)
+        self._paced = self._pace
         self._writer = Writer(office, spec.seed)
         self._planned = {"acts": 0, "records": 0}
 
@@ -158,6 +159,11 @@ class OfficeTraffic:
         if self._minutes is not None:
             self.ends_at = now + timedelta(minutes=self._minutes) * speed
             self._pace = replace(self._pace, until=self.ends_at)
+        self.keep_pace(speed)
+
+    def keep_pace(self, speed: float) -> None:
+        """Readers keep acts apart in machine time, too."""
+        self._paced = self._pace.at_speed(speed)
 
     def plan(self) -> Iterator[PlannedAct]:
         """Acts in time order; five Graph minutes are made at a time."""
@@ -176,7 +182,7 @@ class OfficeTraffic:
 
     def reactions(self, act: PlannedAct, result: ActResult) -> list[PlannedAct]:
         """What the receivers do with it, in their working hours."""
-        return follow_up(self._seed, act, result, self._pace, self._hours)
+        return follow_up(self._seed, act, result, self._paced, self.begins_at, self._hours)
 
     def progress(self) -> dict[str, Any]:
         """What was planned so far."""

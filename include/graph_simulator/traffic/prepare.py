@@ -67,7 +67,9 @@ def go(world: World, traffic: Traffic) -> None:
         world.clock.advance(ahead)
         if traffic.speed is not None:
             world.clock.set_speed(traffic.speed)
+        now = traffic.begins_at
     traffic.begin(now, world.clock.speed)
+    world.clock.changed.append(lambda: traffic.keep_pace(world.clock.speed))
 
 
 def start_back(spec: TrafficSpec, now: datetime) -> timedelta | None:

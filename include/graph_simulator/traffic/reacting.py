@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from graph_simulator.traffic.model import ActResult, Arrival, PlannedAct
@@ -19,12 +19,13 @@ def follow_up(
     act: PlannedAct,
     result: ActResult,
     pace: Pace,
+    since: datetime,
     hours: Callable[[str], Hours] = lambda _mailbox: ALWAYS,
 ) -> list[PlannedAct]:
     """All later acts that `act` leads to, in time order.
 
-    The dice are thrown by the plan (seed, planned moment, mailbox), not by what the simulator
-    answered, so that one seed gives one behaviour.
+    The dice are thrown by the plan (seed, planned time `since` its beginning, mailbox), not by
+    what the simulator answered, so that one seed gives one behaviour.
     """
     following: list[PlannedAct] = []
     copies = result.delivered if act.do == "send" else (result,) if act.do == "receive" else ()
@@ -32,16 +33,17 @@ def follow_up(
         Arrival(copy.mailbox or act.mailbox, copy.item_id) for copy in copies if copy.item_id
     ]
     for arrival in arrivals:
-        rng = Random(f"{seed}/{act.at.isoformat()}/{act.mailbox}/{arrival.mailbox}")
+        rng = Random(f"{seed}/{act.at - since}/{act.mailbox}/{arrival.mailbox}")
         habits = habits_of(seed, arrival.mailbox, hours(arrival.mailbox))
         following += what_follows(rng, habits, arrival, result.at, pace)
     if act.do == "draft" and result.item_id is not None:
-        following += _fate_of_draft(seed, act, result, pace)
+        following += _fate_of_draft(
+            Random(f"{seed}/{act.at - since}/{act.mailbox}/draft"), act, result, pace
+        )
     return sorted(following)
 
 
-def _fate_of_draft(seed: int, act: PlannedAct, result: ActResult, pace: Pace) -> list[PlannedAct]:
-    rng = Random(f"{seed}/{act.at.isoformat()}/{act.mailbox}/draft")
+def _fate_of_draft(rng: Random, act: PlannedAct, result: ActResult, pace: Pace) -> list[PlannedAct]:
     fate = rng.random()
     wait = max(pace.pause, timedelta(minutes=rng.lognormvariate(2.3, 0.7)) * pace.haste)
     at = result.at + wait

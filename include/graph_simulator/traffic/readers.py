@@ -8,7 +8,7 @@ simulator answers. Delays are log-normal, as in real offices: most within the ho
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from random import Random
@@ -22,6 +22,8 @@ CATEGORIES = ("Red category", "Blue category", "Green category", "Follow up", "F
 PLACES = ("archive", "archive", "Projects", "Receipts", "Reading", "Team")
 """Well-known names and display names of folders that every simulated mailbox has."""
 WEEKEND = 5
+WATCHED = timedelta(seconds=15)
+"""Machine time after which whoever watches has looked at a message again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,14 @@ class Pace:
 
     share: float = 1.0
     least: timedelta = timedelta(seconds=20)
-    pause: timedelta = timedelta(minutes=20)
+    pause: timedelta = timedelta(minutes=1)
     haste: float = 1.0
     until: datetime | None = None
+
+    def at_speed(self, speed: float) -> Pace:
+        """The same pace, with acts at least WATCHED machine time apart at `speed`."""
+        apart = WATCHED * speed
+        return replace(self, least=max(self.least, apart), pause=max(self.pause, apart))
 
 
 @dataclass(frozen=True, slots=True)

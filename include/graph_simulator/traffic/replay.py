@@ -56,8 +56,10 @@ class ReplayTraffic:
         self._pace = Pace(
             share=READERS_SHARE if spec.readers is None else spec.readers,
             least=READERS_LEAST,
+            pause=READERS_LEAST,
             until=laying.ends_at,
         )
+        self._paced = self._pace
 
     @property
     def begins_at(self) -> datetime:
@@ -77,7 +79,12 @@ class ReplayTraffic:
         return (self.laying.ends_at - self.laying.begins_at) / timedelta(minutes=self._minutes)
 
     def begin(self, now: datetime, speed: float) -> None:
-        """Nothing to settle: the day of a replay is fixed."""
+        """The day of a replay is fixed; only its readers need to know the speed."""
+        self.keep_pace(speed)
+
+    def keep_pace(self, speed: float) -> None:
+        """Readers keep acts apart in machine time, too."""
+        self._paced = self._pace.at_speed(speed)
 
     def plan(self) -> Iterator[PlannedAct]:
         """The file's sends and receives in time order."""
@@ -85,7 +92,7 @@ class ReplayTraffic:
 
     def reactions(self, act: PlannedAct, result: ActResult) -> list[PlannedAct]:
         """What readers do, 20 Graph minutes after the arrival at the earliest."""
-        return follow_up(self._seed, act, result, self._pace)
+        return follow_up(self._seed, act, result, self._paced, self.begins_at)
 
     def progress(self) -> dict[str, Any]:
         """What is played and what was left out, in counts."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -47,6 +48,7 @@ class SteadyTraffic:
         self._seed = spec.seed
         self._readers = READERS_SHARE if spec.readers is None else spec.readers
         self._pace = Pace(least=timedelta(seconds=20), pause=timedelta(seconds=30), haste=1 / 60)
+        self._paced = self._pace
         self._writer = Writer(office, spec.seed)
         self._waiting: list[PlannedAct] = []
         self._slots = 0
@@ -56,6 +58,11 @@ class SteadyTraffic:
         self.begins_at = now
         if self._minutes is not None:
             self.ends_at = now + timedelta(minutes=self._minutes) * speed
+        self.keep_pace(speed)
+
+    def keep_pace(self, speed: float) -> None:
+        """Readers keep acts apart in machine time, too."""
+        self._paced = self._pace.at_speed(speed)
 
     def plan(self) -> Iterator[PlannedAct]:
         """Acts at even distances; each later by the slots of the act before it."""
@@ -71,7 +78,9 @@ class SteadyTraffic:
     def reactions(self, act: PlannedAct, result: ActResult) -> list[PlannedAct]:
         """Nothing to schedule: what readers do is kept and played in the plan's own slots."""
         if len(self._waiting) < MOST_WAITING:
-            for later in follow_up(self._seed, act, result, self._pace):
+            # Counted from the planned moment: a late answer must not change the stream.
+            planned = replace(result, at=act.at)
+            for later in follow_up(self._seed, act, planned, self._paced, self.begins_at):
                 heapq.heappush(self._waiting, later)
         return []
 
