@@ -1,14 +1,17 @@
-"""Registers the receiver in Airflow's API server: Graph posts to `/outlook/notifications`.
+"""Registers the receiver in Airflow's API server, and the notes that runs write about themselves.
 
+Graph posts to `/outlook/notifications`.
 The route is open, as Graph cannot log in; what proves a notification is its `clientState`.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
+
+from outlook_lake.airflow import RunNotes
 
 
 @cache
@@ -27,7 +30,8 @@ class _MadeWhenServed:
 
 
 class OutlookPlugin(AirflowPlugin):
-    """The receiver, mounted at `/outlook`."""
+    """The receiver, mounted at `/outlook`, and the notes."""
 
     name = "outlook"
     fastapi_apps = _MadeWhenServed()  # type: ignore[assignment]
+    listeners: ClassVar[list[Any]] = [RunNotes()]

@@ -1,8 +1,8 @@
-"""At any speed but 1 Airflow's own schedules are wrong, and this is the clockwork instead.
+"""While Graph time runs behind, Airflow's schedules are wrong, and this is the clockwork instead.
 
 Whenever Graph time passes an hour (and that hour is over) it starts `outlook_export`, and every
-15 Graph minutes `outlook_subscriptions`, through the REST API, and not while one still runs. At
-speed 1 it does nothing: schedules and Graph time agree again.
+15 Graph minutes `outlook_subscriptions`, through the REST API, and not while one still runs. When
+Graph time has met machine time it does nothing any more: schedules and Graph time agree again.
 
 It also watches for the one hang of the local executor that no process list shows: tasks that
 stay queued although the executor has room.
@@ -16,13 +16,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from outlook_lake import clock
-from outlook_lake.demo.rest import AirflowApi, RestError, SimulatorApi
+from outlook_lake.demo.rest import AirflowApi, RestError
 
 __all__ = ["Clockwork"]
 
 BEAT_S = 1.0
 QUEUED_TOO_LONG_S = 15.0
 QUARTER_S = 900
+AT_MACHINE_TIME = timedelta(seconds=5)
+SETTLES_S = 20.0
+"""After the clocks met, late answers about the last fast hour take so long (machine time)."""
 
 
 class Clockwork:
@@ -31,20 +34,20 @@ class Clockwork:
     def __init__(
         self,
         airflow: AirflowApi,
-        simulator: SimulatorApi,
         *,
         over_s: int,
         slots: int,
         restart: Callable[[str], None],
     ) -> None:
         self.airflow = airflow
-        self.simulator = simulator
         self.over = timedelta(seconds=over_s)
         self.slots = slots
         self.restart = restart
         self._hour = self._last_hour_over(clock.graph_now())
         self._quarter = self._last_quarter(clock.graph_now())
         self._queued_since: dict[str, float] = {}
+        self._met_at: float | None = None
+        self._sealed = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clockwork", daemon=True)
 
@@ -69,12 +72,24 @@ class Clockwork:
 
     def _tick(self) -> None:
         now = clock.graph_now()
-        follows_schedules = float(self.simulator.clock().get("speed", 1.0)) == 1.0
+        behind = clock.machine_now() - now
+        if behind < AT_MACHINE_TIME:
+            self._hand_over(now)
+            return
+        self._met_at = None
         hour, quarter = self._last_hour_over(now), self._last_quarter(now)
-        if hour > self._hour and (follows_schedules or self._export(hour)):
+        if hour > self._hour and self._export(hour):
             self._hour = hour
-        if quarter > self._quarter and (follows_schedules or self._subscriptions(now)):
+        if quarter > self._quarter and self._subscriptions(now):
             self._quarter = quarter
+
+    def _hand_over(self, now: datetime) -> None:
+        """Graph time has met machine time: seal what the fast hours left, then keep still."""
+        if self._met_at is None:
+            self._met_at, self._sealed = time.monotonic(), False
+        if not self._sealed and time.monotonic() - self._met_at > SETTLES_S:
+            self._sealed = self._export(self._last_hour_over(now))
+        self._hour, self._quarter = self._last_hour_over(now), self._last_quarter(now)
 
     def _export(self, hour: datetime) -> bool:
         if self._stop.is_set() or self.airflow.active_runs("outlook_export"):

@@ -114,38 +114,45 @@ def _orderly_end(stage: Stage, screen: Screen) -> Iterator[None]:
 
 
 def _perform(stage: Stage) -> int:
-    options, screen, settings = stage.options, stage.screen, stage.settings
-    assert stage.db is not None  # up() opened it
-    figures = stage.figures()
-    screen.say(f"{figures.live} mailboxes are live; mail begins to flow")
+    """Let mail flow and watch it; with `minutes` come to a verdict."""
+    settings = stage.settings
     clockwork = Clockwork(
         stage.airflow,
-        stage.simulator,
         over_s=settings.lake.over_s,
         slots=settings.stream.lanes + 6,
         restart=lambda why: stage.supervisor.restart("scheduler", why),
     )
-    fresh = Freshness(stage.db, settings.home, stage.simulator)
-    judge = Judge(stage, fresh)
-    known = figures.events
+    judge = Judge(stage, Freshness(stage.database, settings.home, stage.simulator))
+    try:
+        first_event_s = _first_event(stage, clockwork)
+        _watch(stage, judge)
+    finally:
+        clockwork.stop()
+    return _verdict(stage, judge, first_event_s) if stage.options.minutes else 0
+
+
+def _first_event(stage: Stage, clockwork: Clockwork) -> float:
+    """Start mail and wait until a row of it can be queried; returns seconds since the start."""
+    screen, known = stage.screen, stage.figures()
+    screen.say(f"{known.live} mailboxes are live; mail begins to flow")
     _start_traffic(stage)
     clockwork.start()
-    stage.wait(lambda: stage.figures().events > known, "the first event")
+    stage.wait(lambda: stage.figures().events > known.events, "the first event")
     first_event_s = screen.elapsed_s
     screen.say(f"the first event can be queried, {first_event_s:.0f} s after the start")
     _invite(stage)
-    _watch(stage, judge)
-    if not options.minutes:
-        return 0
-    clockwork.stop()
+    return first_event_s
+
+
+def _verdict(stage: Stage, judge: Judge, first_event_s: float) -> int:
     verdict = judge.close()
     result = {
         **verdict,
-        "minutes": options.minutes,
+        "minutes": stage.options.minutes,
         "install_s": _install_s(),
         "first_event_s": round(first_event_s, 1),
     }
-    if options.as_json:
+    if stage.options.as_json:
         print(json.dumps(result), flush=True)
     return 0 if judge.is_clean(verdict) else 1
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 
 __all__ = ["Screen"]
@@ -36,7 +35,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """A line for people, with the time since the beginning."""
-        self.console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {escape(line)}")
+        self.console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
 
     @contextmanager
     def stage(self, doing: str) -> Iterator[None]:
@@ -71,8 +70,11 @@ class Screen:
             self.say(" · ".join(f"{name} {value}" for name, value in rows))
 
     def panel(self, title: str, lines: Sequence[str]) -> None:
-        """A framed text that stays."""
-        self.console.print(Panel("\n".join(map(escape, lines)), title=title, expand=False))
+        """A text between two rules; its lines can be copied whole."""
+        self.console.rule(escape(title))
+        for line in lines:
+            self.console.print(escape(line), soft_wrap=True)
+        self.console.rule()
 
 
 def _rendered(rows: Sequence[tuple[str, str]], below: Sequence[str]) -> Group:

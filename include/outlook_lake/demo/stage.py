@@ -57,7 +57,7 @@ class Stage:
         self.simulator = SimulatorApi(options.ports.simulator)
         self.environment = parts.environment(settings, options)
         self.supervisor = Supervisor(run_folder(settings), self.environment, screen.say)
-        self.db: Database | None = None
+        self._db: Database | None = None
 
     def up(self) -> None:
         """Start everything; returns when every mailbox is live. Raises PartFailedError."""
@@ -71,7 +71,7 @@ class Stage:
             self.supervisor.start(parts.simulator_part(self.settings, self.options))
             self._migrate()
             self.wait(self.simulator.is_up, "the simulator to answer")
-            self.db = Database.open(self.settings)
+            self._db = Database.open(self.settings)
             tenant = self._tenant()
         with self.screen.stage("Airflow"):
             self.supervisor.start(airflow["api-server"])
@@ -98,19 +98,24 @@ class Stage:
             self.simulator.move_clock(speed=0)  # Graph time waits for the next start
         self.supervisor.stop(["simulator"])
         self.stop_file.unlink(missing_ok=True)
-        if self.db is not None:
-            self.db.close()
+        if self._db is not None:
+            self._db.close()
 
     @property
     def stop_file(self) -> Path:
         """While it exists, drains end within two seconds."""
         return run_folder(self.settings) / "stop"
 
+    @property
+    def database(self) -> Database:
+        """The state database. Raises StateError before `up` has opened it."""
+        if self._db is None:
+            raise StateError("the state database is not open yet")
+        return self._db
+
     def figures(self) -> Figures:
         """Counts of this moment."""
-        if self.db is None:
-            raise StateError("the state database is not open yet")
-        return read_figures(self.db, self.settings)
+        return read_figures(self.database, self.settings)
 
     def wait(self, is_so: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until it is so. Raises PartFailedError when a part gave up, or after patience."""
