@@ -20,10 +20,11 @@ from outlook_lake.errors import ConsentError, UnreachableError, UsageError
 from outlook_lake.receiver.client_state import Proof, check, load_keys
 from outlook_lake.settings import ReceiverSettings, Settings, SubscriptionSettings
 from outlook_lake.state import Database
-from outlook_lake.state.tables import gap, mailbox, subscription, tenant
+from outlook_lake.state.tables import gap, lease, mailbox, subscription, tenant
 from outlook_lake.subscriptions.carry_out import subscribe
 from outlook_lake.tenants.registry import Tenant, register_tenant
-from tests.support.graph import SmallGraph, graph_error, json_body, small_graph
+from outlook_lake.tenants.scope import park
+from tests.support.graph import SmallGraph, graph_error, json_body, small_graph, wait_until
 
 URL = "https://hooks.contoso.example/notifications"
 
@@ -303,6 +304,41 @@ async def test_one_that_expired_leaves_a_gap_from_its_end(company: Company):
     assert {(hole.from_at, hole.to_at) for hole in company.rows(gap)} == {(end, company.began)}
     states = sorted(row.state for row in company.rows(subscription))
     assert states == ["active"] * 3 + ["lost"] * 3
+
+
+async def test_who_is_back_from_being_parked_is_primed_again_and_its_gap_ends(company: Company):
+    await company.run()
+    with company.db.write() as connection:
+        rows = connection.execute(select(mailbox.c.mailbox_id)).scalars().all()
+        park(connection, rows, "user_gone", company.began)
+        connection.execute(update(mailbox).values(state="live"))
+        park(connection, rows, "user_gone", company.began)
+    watch_from = {row.watch_from for row in company.rows(mailbox)}
+    company.change(mailbox, state="new", reason=None)
+
+    counts = await company.run()
+
+    assert counted(counts) == {"planned": 3, "renewed": 3, "priming": 3}
+    assert {row.watch_from for row in company.rows(mailbox)} == watch_from
+    assert {hole.to_at for hole in company.rows(gap)} == {company.began}
+
+
+async def test_a_run_that_died_holding_the_lease_is_waited_out(company: Company):
+    async with small_graph(company.folder, company.desk) as graph:
+        dying = asyncio.create_task(company.run_with(graph))
+        await wait_until(lambda: bool(company.desk.posts))
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        with company.db.write() as connection:
+            connection.execute(
+                update(lease).values(
+                    lease_by="a dead run", lease_until=clock.machine_us() + 1_500_000
+                )
+            )
+        counts = await company.run_with(graph)
+
+    assert counts["planned"] == 3
+    assert {row.state for row in company.rows(subscription)} == {"active"}
 
 
 async def test_a_shorter_limit_named_by_graph_is_taken(company: Company):

@@ -50,6 +50,15 @@ def test_a_mailbox_gets_what_it_lacks(rows, expected):
     assert [(a.kind, a.reason, a.nonce) for a in actions] == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize("state", ["new", "subscribing"])
+def test_who_was_parked_and_is_back_proves_an_old_subscription(state: str):
+    rows = [active(1, renew_at=NOW + 1, expires_at=NOW + 9)]
+
+    (action,) = plan([MailboxRow(1, state)], rows, NOW)
+
+    assert (action.kind, action.reason, action.nonce) == ("renew", "back", "n")
+
+
 @pytest.mark.parametrize("state", ["parked", "leaving", "erased"])
 def test_who_is_out_of_scope_is_left_alone(state: str):
     assert plan([MailboxRow(1, state)], [creating(1)], NOW) == []

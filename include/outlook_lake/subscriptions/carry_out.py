@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -49,6 +51,11 @@ from outlook_lake.tenants.scope import park
 __all__ = ["subscribe"]
 
 IN_FLIGHT = 16
+WAIT_S = 75.0
+"""How long a run waits for another one to end, longer than a dead one's lease (machine time)."""
+LEASE_S = 20.0
+KEEP_S = 5.0
+"""The run's lease, and how often it is prolonged (machine time)."""
 RECORD_S = 0.2
 """Answers are written down together this often (machine time)."""
 ATTEMPTS = 3
@@ -82,22 +89,31 @@ async def subscribe(
     Graph cannot validate it, ConsentError and TokenRefusedError when the tenant refuses.
     """
     url = _notification_url(settings)
-    key = newest(ensure_keys(settings.keys))
+    name = f"subscriptions:{tenant.tenant_id}"
     owner = f"subscriptions-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    with leases.named(db, f"subscriptions:{tenant.tenant_id}", owner) as held:
-        if not held:
+    patience = asyncio.get_running_loop().time() + WAIT_S
+    while True:
+        with leases.named(db, name, owner) as held:
+            if held:
+                key = newest(ensure_keys(settings.keys))
+                jobs = _plan(db, tenant, key)
+                run = _Run(db, client, settings, tenant, key, url, jobs, (name, owner))
+                await run.go()
+                return {"planned": len(jobs), **run.counts}
+        if asyncio.get_running_loop().time() > patience:
             return {"busy": 1}
-        with db.read() as connection:
-            mailboxes, rows = records.read_rows(connection, tenant.tenant_id)
-        actions = plan(mailboxes, rows, clock.graph_us())
-        if actions:
-            with db.write() as connection:
-                jobs = records.prepare(connection, actions, key)
-        else:
-            jobs = []
-        run = _Run(db, client, settings, tenant, key, url, jobs)
-        await run.go()
-    return {"planned": len(actions), **run.counts}
+        # Another run is at it, or died and its lease has to end first.
+        await asyncio.sleep(1.0)
+
+
+def _plan(db: Database, tenant: Tenant, key: Key) -> list[Job]:
+    with db.read() as connection:
+        mailboxes, rows = records.read_rows(connection, tenant.tenant_id)
+    actions = plan(mailboxes, rows, clock.graph_us())
+    if not actions:
+        return []
+    with db.write() as connection:
+        return records.prepare(connection, actions, key)
 
 
 class _Run:
@@ -112,6 +128,7 @@ class _Run:
         key: Key,
         url: str,
         jobs: list[Job],
+        lease: tuple[str, str],
     ) -> None:
         self._db = db
         self._client = client
@@ -120,6 +137,9 @@ class _Run:
         self._key = key
         self._url = url
         self._left = deque(jobs)
+        self._lease = lease
+        self._kept_at = 0.0
+        self._over = asyncio.Event()
         self._pace = Pace(settings.subscriptions.writes_per_s)
         self._lifetime = timedelta(minutes=settings.subscriptions.lifetime_minutes)
         self._done: list[Callable[[Connection], None]] = []
@@ -141,8 +161,8 @@ class _Run:
         except* GraphError as errors:
             raise errors.exceptions[0] from None
         finally:
-            recorder.cancel()
-            await asyncio.to_thread(self._flush)
+            self._over.set()
+            await recorder
         if self._last is not None and not self._succeeded:
             raise self._last
 
@@ -276,17 +296,24 @@ class _Run:
         raise UnreachableError("Graph refuses a second subscription but does not show the first")
 
     async def _record(self) -> None:
-        while True:
-            await asyncio.sleep(RECORD_S)
+        """Write answers down and keep the lease until the work is over, then once more."""
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), RECORD_S)
             await asyncio.to_thread(self._flush)
 
     def _flush(self) -> None:
-        if self._done:
-            with self._db.write() as connection:
-                # Answers that come in while this runs are taken by the next flush.
-                done, self._done = self._done, []
-                for write in done:
-                    write(connection)
+        due = time.monotonic() - self._kept_at >= KEEP_S
+        if not self._done and not due:
+            return
+        with self._db.write() as connection:
+            done, self._done = self._done, []  # what comes in meanwhile is for the next flush
+            for write in done:
+                write(connection)
+            if due:
+                self._kept_at = time.monotonic()
+                if not records.keep_lease(connection, *self._lease, LEASE_S):
+                    self._left.clear()  # somebody else has taken over: finish what is in flight
 
 
 def _parking(job: Job) -> Callable[[Connection], None]:

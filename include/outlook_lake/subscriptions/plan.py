@@ -66,7 +66,7 @@ def plan(
     for mailbox in mailboxes:
         if mailbox.state in WANTED:
             action = _for_one(
-                mailbox.mailbox_id,
+                mailbox,
                 active.get(mailbox.mailbox_id),
                 creating.get(mailbox.mailbox_id),
                 now_us,
@@ -79,12 +79,16 @@ def plan(
 
 
 def _for_one(
-    mailbox_id: int,
+    mailbox: MailboxRow,
     active: SubscriptionRow | None,
     creating: SubscriptionRow | None,
     now_us: int,
 ) -> Action | None:
+    mailbox_id = mailbox.mailbox_id
     if active is not None and (active.expires_at or 0) > now_us:
+        if mailbox.state in ("new", "subscribing"):
+            # Parked and usable again: what Graph still has is proven by renewing it.
+            return Action("renew", mailbox_id, "back", active.nonce)
         if (active.renew_at or 0) <= now_us:
             return Action("renew", mailbox_id, "half_life", active.nonce)
         return None

@@ -12,10 +12,21 @@ from sqlalchemy import Connection, func, select, text, update
 
 from outlook_lake import clock
 from outlook_lake.receiver.client_state import Key, new_nonce
-from outlook_lake.state.tables import gap, mailbox, subscription, tenant
+from outlook_lake.state.tables import gap, lease, mailbox, subscription, tenant
 from outlook_lake.subscriptions.plan import Action, MailboxRow, SubscriptionRow
 
-__all__ = ["Job", "Live", "activate", "fail", "lose", "prepare", "read_rows", "retire"]
+__all__ = [
+    "Job",
+    "Live",
+    "activate",
+    "fail",
+    "keep_lease",
+    "lose",
+    "new_job",
+    "prepare",
+    "read_rows",
+    "retire",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +147,6 @@ def activate(connection: Connection, live: Live) -> bool:
             last_error=None,
         )
     )
-    if live.job.subscription_id is not None:
-        return False  # a renewal changes nothing else
     where = mailbox.c.mailbox_id == live.job.mailbox_id
     waiting = connection.execute(
         update(mailbox)
@@ -163,6 +172,16 @@ def activate(connection: Connection, live: Live) -> bool:
         .values(watch_from=live.date)
     )
     return bool(waiting)
+
+
+def keep_lease(connection: Connection, name: str, owner: str, seconds: float) -> bool:
+    """Prolong a named lease (machine time); False when somebody else holds it now."""
+    kept = connection.execute(
+        update(lease)
+        .where(lease.c.name == name, lease.c.lease_by == owner)
+        .values(lease_until=clock.machine_us() + int(seconds * 1_000_000))
+    )
+    return bool(kept.rowcount)
 
 
 def lose(connection: Connection, nonce: str, why: str) -> None:

@@ -8,9 +8,11 @@ Nothing is ever deleted here: a user who left the list is parked and checked aga
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,9 @@ __all__ = ["RECHECK_US", "park", "refresh_mailboxes", "shard_of"]
 
 RECHECK_US = 24 * 3600 * 1_000_000
 """A parked mailbox is looked at again after a day of machine time (graph-facts 9, no. 14)."""
+
+AT_ONCE = 64
+"""Batches of settings asked for before their answers are kept."""
 
 WATCHED = ("priming", "live")
 
@@ -113,21 +118,31 @@ async def _settings(
     client: GraphClient, users: Sequence[User]
 ) -> dict[str, MailboxSettings | None]:
     """Settings by user id; None = no usable mailbox behind the user; absent = not told."""
+    parts = [users[n : n + BATCH_LIMIT] for n in range(0, len(users), BATCH_LIMIT)]
     told: dict[str, MailboxSettings | None] = {}
-    for start in range(0, len(users), BATCH_LIMIT):
-        some = users[start : start + BATCH_LIMIT]
-        requests = [
-            BatchRequest(str(n), mailbox_settings_path(user.id)) for n, user in enumerate(some)
-        ]
-        answer = await client.batch(requests)
-        for user, request, item in zip(some, requests, answer.items, strict=True):
-            if item.status == 200:
-                try:
-                    told[user.id] = decode_settings(item.body)
-                except msgspec.DecodeError:
-                    continue  # settings that cannot be read only cost the time zone
-            elif isinstance(item.error(request.path), MailboxGoneError):
-                told[user.id] = None
+    for start in range(0, len(parts), AT_ONCE):
+        for some in await asyncio.gather(
+            *(_settings_of(client, part) for part in parts[start : start + AT_ONCE])
+        ):
+            told.update(some)
+    return told
+
+
+async def _settings_of(
+    client: GraphClient, users: Sequence[User]
+) -> dict[str, MailboxSettings | None]:
+    requests = [
+        BatchRequest(str(n), mailbox_settings_path(user.id)) for n, user in enumerate(users)
+    ]
+    answer = await client.batch(requests)
+    told: dict[str, MailboxSettings | None] = {}
+    for user, request, item in zip(users, requests, answer.items, strict=True):
+        if item.status == 200:
+            # Settings that cannot be read only cost the time zone.
+            with suppress(msgspec.DecodeError):
+                told[user.id] = decode_settings(item.body)
+        elif isinstance(item.error(request.path), MailboxGoneError):
+            told[user.id] = None
     return told
 
 
