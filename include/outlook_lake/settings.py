@@ -53,10 +53,11 @@ class StreamSettings:
     coalesce_s: float = knob(1.0, "s machine", "a hint waits this long for company", low=0)
     idle_s: float = knob(60.0, "s machine", "a run ends when nothing was due for so long", low=0)
     run_s: float = knob(600.0, "s machine", "a run ends after this time", low=1)
-    lease_s: float = knob(30.0, "s machine", "a mailbox lease lasts this long", low=5)
-    renew_s: float = knob(10.0, "s machine", "a lane renews its leases this often", low=1)
+    lease_s: float = knob(30.0, "s machine", "a mailbox lease lasts this long", low=1)
+    renew_s: float = knob(10.0, "s machine", "a lane renews its leases this often", low=0.1)
     apply_rows: int = knob(5000, "rows", "most observations in one transaction", low=1)
     concurrency: int = knob(8, "requests", "requests in flight over all mailboxes", low=1)
+    beat_s: float = knob(0.4, "s machine", "a turn of the loop takes at least this long", low=0)
     absence_s: float = knob(10.0, "s machine", "a 404 is asked again after this", low=0)
     lag_s: float = knob(30.0, "s machine", "an update that shows nothing is asked again", low=0)
 
@@ -73,11 +74,20 @@ class GraphSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """Who is connected: `tenants.*`."""
+
+    connections: str = knob("outlook_default", "ids", "connections, one a tenant, by comma")
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionSettings:
     """Subscriptions: `subscriptions.*`."""
 
     lifetime_minutes: int = knob(9900, "min Graph", "asked of Graph; its limit is 10,080", low=45)
-    writes_per_s: float = knob(20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1)
+    writes_per_s: float = knob(
+        20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,7 @@ class Settings:
     database_url: str = knob("", "URL", "state database; default: SQLite under the home")
     receiver: ReceiverSettings = field(default_factory=ReceiverSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    tenants: TenantSettings = field(default_factory=TenantSettings)
     graph: GraphSettings = field(default_factory=GraphSettings)
     subscriptions: SubscriptionSettings = field(default_factory=SubscriptionSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
@@ -142,7 +153,9 @@ class Settings:
 
     def knobs(self) -> Iterator[Knob]:
         """Every value with its name, unit, meaning and where it came from."""
-        yield Knob("home", str(self.home), "folder", "everything the product keeps", _source("HOME"))
+        yield Knob(
+            "home", str(self.home), "folder", "everything the product keeps", _source("HOME")
+        )
         yield Knob(
             "database_url",
             self.state_url.split("@")[-1],

@@ -23,7 +23,7 @@ from outlook_lake.events.log import BatchFile, sync_folder
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
-__all__ = ["LIVE_SCHEMA", "live_path", "locked", "record", "write_live"]
+__all__ = ["LAST_SEQ", "LIVE_SCHEMA", "last_seq", "live_path", "locked", "record", "write_live"]
 
 LIVE_SCHEMA = pa.schema(
     [
@@ -36,6 +36,10 @@ LIVE_SCHEMA = pa.schema(
 )
 """`log/live.parquet`: batch-hours that are not in the sealed file of their hour."""
 
+LAST_SEQ = b"last_seq"
+"""Footer key of `live.parquet`: the highest batch that was committed when it was written."""
+
+_LAST_SEQ = text("SELECT value FROM meta WHERE name = 'batch_seq'")
 _NEXT_SEQ = text(
     "INSERT INTO meta (name, value) VALUES ('batch_seq', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) "
@@ -97,6 +101,11 @@ def record(
     return seq
 
 
+def last_seq(connection: Connection) -> int:
+    """The number of the newest batch; 0 before the first."""
+    return int(connection.execute(_LAST_SEQ).scalar() or 0)
+
+
 def live_path(settings: Settings) -> Path:
     """Where the list of committed, unsealed batches stands."""
     return settings.log / "live.parquet"
@@ -113,13 +122,14 @@ def write_live(db: Database, settings: Settings) -> int:
         with locked(target.with_suffix(".lock")):
             with db.read() as connection:
                 rows = [tuple(row) for row in connection.execute(_LIVE)]
+                last = str(last_seq(connection))
             columns = list(zip(*rows, strict=True)) if rows else [()] * len(LIVE_SCHEMA)
             table = pa.table(
                 [
                     pa.array(column, field.type)
                     for column, field in zip(columns, LIVE_SCHEMA, strict=True)
                 ],
-                schema=LIVE_SCHEMA,
+                schema=LIVE_SCHEMA.with_metadata({LAST_SEQ: last}),
             )
             staged = target.with_suffix(".tmp")
             with staged.open("wb") as handle:

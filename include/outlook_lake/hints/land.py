@@ -9,6 +9,7 @@ checks what the edge could not: that the nonce is one of our subscriptions.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, select, text, update
 
 from outlook_lake import clock
-from outlook_lake.errors import TornSegmentError
+from outlook_lake.errors import StorageError, TornSegmentError
 from outlook_lake.hints import quarantine
 from outlook_lake.receiver.segments import (
     Notification,
@@ -34,6 +35,8 @@ from outlook_lake.state.tables import segment as segment_table
 from outlook_lake.state.tables import subscription
 
 __all__ = ["Landed", "land"]
+
+log = logging.getLogger(__name__)
 
 VOUCHED_US = 5 * 60 * 1_000_000
 """Graph delivers mail notifications within 3 minutes (Learn, latency table); 5 is assumed."""
@@ -99,6 +102,9 @@ def _land_some(db: Database, settings: Settings, paths: Sequence[Path], landed: 
             continue
         except TornSegmentError:
             reads.append((path, None))
+        except StorageError as error:
+            # Written by a newer release, or not readable just now: it stays where it is.
+            log.error("a segment is left waiting: %s", error)
     with db.write() as connection:
         known = set(
             connection.scalars(

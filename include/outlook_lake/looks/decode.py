@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -12,6 +10,7 @@ from outlook_lake.events.observation import Person, Row
 from outlook_lake.graph.messages import Flag, Message, Recipient
 from outlook_lake.state.kinds import item_key
 from outlook_lake.state.leases import Lease
+from outlook_lake.tenants.directory import DirectoryKey, address_key
 
 __all__ = ["NO_HINT", "Decoder", "is_whole"]
 
@@ -41,8 +40,8 @@ class Decoder:
     `hash_categories` replaces category names by keyed hashes.
     """
 
-    def __init__(self, address_key: bytes, *, hash_categories: bool = False) -> None:
-        self._key = address_key
+    def __init__(self, key: DirectoryKey, *, hash_categories: bool = False) -> None:
+        self._key = key
         self._hash_categories = hash_categories
         self._known: dict[str, Person] = {}
 
@@ -123,7 +122,7 @@ class Decoder:
         if person is None:
             address = email.address.strip().lower()
             person = Person(
-                address_key=hmac.digest(self._key, address.encode(), hashlib.sha256)[:16],
+                address_key=address_key(self._key, address),
                 address=address,
                 name=email.name,
                 domain=address.rpartition("@")[2],
@@ -139,7 +138,7 @@ class Decoder:
             return []
         if not self._hash_categories:
             return names
-        return [hmac.digest(self._key, name.encode(), hashlib.sha256)[:16].hex() for name in names]
+        return [address_key(self._key, name).hex() for name in names]
 
 
 def _text(value: str | UnsetType | None) -> str | None:

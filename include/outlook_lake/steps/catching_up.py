@@ -83,7 +83,7 @@ def _unproven(app: Application, target: int, tenant: str | None) -> dict[int, st
             ),
             {"target": target, "tenant": tenant},
         )
-        return dict(rows)
+        return {row.mailbox_id: row.tenant_id for row in rows}
 
 
 async def _walk_all(app: Application, owner: str, walks: dict[int, Walk]) -> int:

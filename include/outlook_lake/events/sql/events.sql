@@ -82,15 +82,20 @@ numbered AS (
         list_filter(coalesce(recipients, []), lambda person: person.kind = 'cc') AS cc_list,
         list_filter(coalesce(recipients, []), lambda person: person.kind = 'bcc') AS bcc_list
     FROM timed
+),
+identified AS (
+    SELECT
+        *,
+        sha1(namespace || encode(tuid || '/' || CASE
+            WHEN one.timing = 'first' THEN lower(hex(item_key)) || '/' || action
+            ELSE epoch || '/' || new_seq
+        END)) AS digest
+    FROM numbered
 )
 SELECT
     domain_id,
     strftime(make_timestamp(at_us), '%Y-%m-%dT%H') AS hour,
-    CASE
-        WHEN one.timing = 'first'
-            THEN uuid5(namespace, tuid || '/' || lower(hex(item_key)) || '/' || action)
-        ELSE uuid5(namespace, tuid || '/' || epoch || '/' || new_seq)
-    END AS event_id,
+    uuid5_of(digest) AS event_id,
     'EMAIL' AS event_type,
     'OUTLOOK' AS source,
     'COMMUNICATIONS' AS signal_type,
@@ -151,5 +156,5 @@ SELECT
     CASE WHEN gone THEN old_modified_at ELSE modified_at END AS modified_at,
     NULL AS rule,
     1 AS schema_version
-FROM numbered
+FROM identified
 ORDER BY domain_id, hour, tuid, timestamp, seq

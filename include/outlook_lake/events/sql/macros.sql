@@ -25,10 +25,8 @@ CREATE OR REPLACE MACRO recipient_total(recipients) AS
 CREATE OR REPLACE MACRO change(action, timing, fields) AS
     struct_pack(action := action, timing := timing, fields := CAST(fields AS VARCHAR[]));
 
-CREATE OR REPLACE MACRO uuid5(namespace, name) AS (
-    -- RFC 9562, version 5; namespace is 16 bytes.
-    SELECT left(h, 8) || '-' || substr(h, 9, 4) || '-5' || substr(h, 14, 3) || '-'
-        || substr('89ab', CAST('0x' || substr(h, 17, 1) AS INTEGER) % 4 + 1, 1)
-        || substr(h, 18, 3) || '-' || substr(h, 21, 12)
-    FROM (SELECT sha1(namespace || encode(name)) AS h)
-);
+CREATE OR REPLACE MACRO uuid5_of(digest) AS
+    -- RFC 9562, version 5, from sha1(namespace bytes || name) in hexadecimal digits.
+    left(digest, 8) || '-' || substr(digest, 9, 4) || '-5' || substr(digest, 14, 3) || '-'
+    || substr('89ab', CAST('0x' || substr(digest, 17, 1) AS INTEGER) % 4 + 1, 1)
+    || substr(digest, 18, 3) || '-' || substr(digest, 21, 12);

@@ -1,0 +1,58 @@
+"""`kill -9` of a worker at each step of landing and apply: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.seeds import CRASH_PLACES, differences
+from tests.support.stage import Stage, stage
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(
+        tmp_path_factory.mktemp("kills"),
+        OUTLOOK_LAKE_STREAM_LEASE_S="1",
+        OUTLOOK_LAKE_STREAM_RENEW_S="0.3",
+    ) as made:
+        made.run("subscriptions")
+        made.run("prime")
+        yield made
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("place", CRASH_PLACES)
+def test_a_worker_killed_here_loses_and_doubles_nothing(one_stage: Stage, place: str, when: str):
+    item = one_stage.act(0, "receive", to=[one_stage.address(0)])["item"]
+    one_stage.act(1, "send", to=[one_stage.address(2)])
+    one_stage.settle()
+    one_stage.advance("PT3M")
+    one_stage.act(0, "read", item=item)
+    one_stage.act(1, "receive", to=[one_stage.address(1)])
+    one_stage.wait_delivered()
+
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.support.killer", when, place, "stream"],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+
+    one_stage.settle()
+    verdict = one_stage.audit()
+    assert differences(verdict) == 0, verdict
+    assert verdict["journal"] == verdict["events"] + verdict["excused"]
