@@ -97,7 +97,7 @@ def _disk(home: Path) -> Check:
 def _ports(ports: Ports) -> Check:
     taken = [port for port in ports.all() if _is_taken(port)]
     if not taken:
-        return Check("ports", True, f"{ports.airflow}-{ports.trigger_logs} are free")
+        return Check("ports", True, f"{ports.airflow}-{ports.receiver} are free")
     names = ", ".join(map(str, taken))
     return Check(
         "ports",

@@ -27,7 +27,7 @@ SENDERS_ZONE = ZoneInfo("America/Chicago")
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Every port the demo listens on, all on loopback: five in a row."""
+    """Every port the demo listens on, all on loopback: six in a row."""
 
     airflow: int
 
@@ -51,9 +51,14 @@ class Ports:
         """The triggerer's log server."""
         return self.airflow + 4
 
+    @property
+    def receiver(self) -> int:
+        """A stand-alone receiver, where one is asked for."""
+        return self.airflow + 5
+
     def all(self) -> tuple[int, ...]:
-        """The five."""
-        return tuple(range(self.airflow, self.airflow + 5))
+        """All six."""
+        return tuple(range(self.airflow, self.airflow + 6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Options:
     seed: int = 7
     speed: float = SPEED
     as_json: bool = False
+    standalone_receiver: bool = False
+    """A receiver process of its own instead of the one mounted in Airflow's API server."""
 
     @property
     def ports(self) -> Ports:
@@ -104,15 +111,15 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         description="Simulator, Airflow and everything between, with a live table.",
         epilog="example: outlook-lake demo --minutes 2 --json",
     )
-    parser.add_argument("--port", type=int, default=8080, help="Airflow's; the next four too")
+    parser.add_argument("--port", type=int, default=8080, help="Airflow's; the next five too")
     parser.add_argument("--minutes", type=float, default=0.0, help="end by itself, judged")
     parser.add_argument("--traffic", type=Path, help="a Parquet file of mail to replay")
     parser.add_argument("--mailboxes", type=int, default=0, help="40, or 300 with --traffic")
     parser.add_argument("--seed", type=int, default=7, help="of the generated people and mail")
     parser.add_argument("--json", action="store_true", help="one line of figures at the end")
     given = parser.parse_args(arguments)
-    if not 1024 <= given.port <= 65_530:
-        parser.error(f"--port {given.port}: expected 1024 to 65530")
+    if not 1024 <= given.port <= 65_529:
+        parser.error(f"--port {given.port}: expected 1024 to 65529")
     if given.minutes < 0 or given.mailboxes < 0:
         parser.error("--minutes and --mailboxes cannot be negative")
     if given.traffic is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "environment",
     "migrate_command",
     "project_root",
+    "receiver_part",
     "simulator_part",
 ]
 
@@ -51,6 +52,13 @@ def simulator_part(settings: Settings, options: Options) -> Part:
         *("--seed", str(options.seed), "--mailboxes", "0"),
     ]
     return Part("simulator", command, patience_s=2.0)
+
+
+def receiver_part(options: Options) -> Part:
+    """The stand-alone webhook, for who wants it apart from Airflow."""
+    command = [sys.executable, "-m", "outlook_lake.receiver"]
+    port = str(options.ports.receiver)
+    return Part("receiver", [*command, "--host", "127.0.0.1", "--port", port], patience_s=2.0)
 
 
 def airflow_parts() -> list[Part]:
@@ -122,15 +130,19 @@ def environment(settings: Settings, options: Options) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         **{f"AIRFLOW__{name}": value for name, value in sections.items()},
         "OUTLOOK_LAKE_HOME": str(settings.home),
-        "OUTLOOK_LAKE_RECEIVER_NOTIFICATION_URL": (
-            f"http://127.0.0.1:{ports.airflow}/outlook/notifications"
-        ),
+        "OUTLOOK_LAKE_RECEIVER_NOTIFICATION_URL": _notification_url(options),
         "OUTLOOK_LAKE_TENANTS_CONNECTIONS": CONN_ID,
         CLOCK_ENV: str(clock_file(settings)),
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _notification_url(options: Options) -> str:
+    if options.standalone_receiver:
+        return f"http://127.0.0.1:{options.ports.receiver}/notifications"
+    return f"http://127.0.0.1:{options.ports.airflow}/outlook/notifications"
 
 
 def _secrets(file: Path) -> dict[str, str]:

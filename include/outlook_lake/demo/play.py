@@ -6,27 +6,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import os
-import shutil
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from outlook_lake import clock
-from outlook_lake.demo import checks, parts
+from outlook_lake.demo import parts
 from outlook_lake.demo.clockwork import Clockwork
 from outlook_lake.demo.freshness import Freshness
 from outlook_lake.demo.judge import Judge
 from outlook_lake.demo.options import Options, parse
 from outlook_lake.demo.screen import Screen
+from outlook_lake.demo.session import running
 from outlook_lake.demo.stage import Stage
 from outlook_lake.errors import OutlookLakeError, UsageError
-from outlook_lake.settings import Settings
 
 __all__ = ["main", "play"]
 
@@ -59,58 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def play(options: Options, screen: Screen) -> int:
     """Run one demo to its end. Ctrl-C, TERM and HUP end it in order."""
-    settings = _home_of(options, Settings.load())
-    os.environ[clock.CLOCK_ENV] = str(parts.clock_file(settings))
-    looked = checks.all_checks(settings, options.ports)
-    for check in looked:
-        screen.say(check.line())
-    checks.refuse_failed(looked)
-    with checks.alone(settings):
-        if options.minutes:
-            _forget(settings)
-        stage = Stage(settings, options, screen)
-        with _orderly_end(stage, screen):
-            stage.up()
-            return _perform(stage)
-
-
-def _home_of(options: Options, settings: Settings) -> Settings:
-    """A judged demo has a home of its own below the other, empty at its start."""
-    if not options.minutes:
-        return settings
-    return dataclasses.replace(settings, home=settings.home / "check")
-
-
-def _forget(settings: Settings) -> None:
-    """Remove the state of the last judged demo, and only what a demo makes."""
-    for name in ("state", "staging", "log", "lake", "directory", "airflow", "simulator"):
-        shutil.rmtree(settings.home / name, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _orderly_end(stage: Stage, screen: Screen) -> Iterator[None]:
-    """The first signal ends the demo; the ones after it do not disturb the end."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {
-        name: signal.signal(name, interrupt)
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for name in before:
-            signal.signal(name, signal.SIG_IGN)
-        began = time.monotonic()
-        screen.say("stopping what was started")
-        stage.down()
-        screen.say(f"everything is stopped, after {time.monotonic() - began:.1f} s")
-        for name, handler in before.items():
-            signal.signal(name, handler)
+    # A judged demo has a home of its own below the other, empty at its start.
+    with running(options, screen, fresh_home="check" if options.minutes else None) as stage:
+        return _perform(stage)
 
 
 def _perform(stage: Stage) -> int:

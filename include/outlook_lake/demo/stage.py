@@ -69,6 +69,8 @@ class Stage:
         with self.screen.stage("simulated Microsoft Graph and databases"):
             (self.settings.home / "simulator").mkdir(parents=True, exist_ok=True)
             self.supervisor.start(parts.simulator_part(self.settings, self.options))
+            if self.options.standalone_receiver:
+                self.supervisor.start(parts.receiver_part(self.options))
             self._migrate()
             self.wait(self.simulator.is_up, "the simulator to answer")
             self._db = Database.open(self.settings)
@@ -93,7 +95,7 @@ class Stage:
         self.stop_file.touch()
         self.supervisor.stop(["triggerer", "dag-processor"])
         self.supervisor.stop(["scheduler"])
-        self.supervisor.stop(["api-server"])
+        self.supervisor.stop(["api-server", "receiver"])
         with contextlib.suppress(RestError):
             self.simulator.move_clock(speed=0)  # Graph time waits for the next start
         self.supervisor.stop(["simulator"])
