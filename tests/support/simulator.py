@@ -51,10 +51,10 @@ class SimulatorProcess:
     tls_port: int
     state: Path
     process: subprocess.Popen[bytes]
-    tenant: dict[str, Any] = field(default_factory=dict)
+    tenant: dict[str, Any] = field(default_factory=dict, repr=False)
     people: list[str] = field(default_factory=list)
     """Entra object ids of the first tenant's people."""
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
@@ -211,3 +211,26 @@ def running_simulator(state: Path, **given: Any) -> Iterator[SimulatorProcess]:
         yield simulator
     finally:
         simulator.stop()
+
+
+def in_hours(simulator: SimulatorProcess, hours: float) -> str:
+    """The instant so many hours of Graph time from now."""
+    from datetime import datetime, timedelta
+
+    now = datetime.fromisoformat(simulator.control("GET", "clock")["graph_now"])
+    return (now + timedelta(hours=hours)).isoformat()
+
+
+def subscribe(simulator: SimulatorProcess, mailbox: str, url: str, **changed: Any) -> Reply:
+    """Ask for a subscription on a mailbox's messages."""
+    wish = {
+        "changeType": "created,updated,deleted",
+        "notificationUrl": url,
+        "resource": f"users/{mailbox}/messages",
+        "expirationDateTime": in_hours(simulator, 24),
+        "clientState": "state of mine",
+        **changed,
+    }
+    prefer = changed.pop("prefer", IMMUTABLE)
+    wish.pop("prefer", None)
+    return simulator.graph("POST", "/subscriptions", wish, prefer)

@@ -26,8 +26,6 @@ __all__ = ["Channel"]
 WINDOW_US = 4 * 3600 * 1_000_000
 FIRST_S, RETRY_S = 3.0, 10.0
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 1.0, 30.0
-GRID_S = 0.02
-"""Due times are rounded up to this grid, so that what is due together goes together."""
 
 _encode = msgspec.json.Encoder().encode
 Waiting = tuple[float, int, Notification, Subscription]
@@ -44,6 +42,7 @@ class Channel:
         session: aiohttp.ClientSession,
         at_most: int,
         in_flight: int,
+        grid_s: float,
     ) -> None:
         self._url = URL(url, encoded=True)
         self._checked = tls_of(url)
@@ -51,6 +50,7 @@ class Channel:
         self._stats = stats
         self._session = session
         self._at_most = at_most
+        self._grid_s = grid_s
         self._slots = asyncio.Semaphore(in_flight)
         self._heap: list[Waiting] = []
         self._flying = 0
@@ -66,7 +66,8 @@ class Channel:
     def put(self, one: Notification, owner: Subscription, wait: float) -> None:
         """Queue a notification, due `wait` machine seconds from now."""
         due = time.monotonic() + wait
-        due = (due // GRID_S + 1) * GRID_S if wait else due
+        if wait:  # rounded up to a grid: what is due together goes together
+            due = (due // self._grid_s + 1) * self._grid_s
         heapq.heappush(self._heap, (due, one.number, one, owner))
         self._wake.set()
 

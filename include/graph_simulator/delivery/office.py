@@ -154,7 +154,13 @@ class PostOffice:
         channel = self._channels.get(url)
         if channel is None:
             channel = Channel(
-                url, self._world, self._stats, self.session, self._at_most, self._in_flight
+                url,
+                self._world,
+                self._stats,
+                self.session,
+                self._at_most,
+                self._in_flight,
+                max(0.001, self._latency[1] / 3),
             )
             self._channels[url] = channel
         return channel

@@ -40,6 +40,8 @@ KINDS: dict[str, tuple[str, dict[str, float]]] = {
     "410": ("a delta token is no longer known", {}),
     "partial_rows": ("a read toggle comes as a row of three fields", {}),
     "empty_pages": ("a delta page is empty and still has a next link", {}),
+    "repeat_rows": ("a delta row comes twice", {}),
+    "aba_loss": ("what left a folder and came back is shown as removed only", {}),
     "lag": ("what changed in the last `seconds` (machine) is not shown yet", {"seconds": 5.0}),
     "404_after_notification": ("a new item is not found for `seconds` (machine)", {"seconds": 5.0}),
     "quota": ("delta is refused: the mailbox is full", {}),
@@ -236,6 +238,14 @@ class Faults:
         """Whether a read toggle comes as a row of three fields."""
         return self.strike("partial_rows", mailbox=box.mailbox.aad_id) is not None
 
+    def repeats_row(self, box: Box) -> bool:
+        """Whether a delta row comes twice."""
+        return self.strike("repeat_rows", mailbox=box.mailbox.aad_id) is not None
+
+    def loses_return(self, box: Box) -> bool:
+        """Whether an item that left and came back is shown as removed only."""
+        return self.strike("aba_loss", mailbox=box.mailbox.aad_id) is not None
+
     def empties_page(self, box: Box) -> bool:
         """Whether a delta page comes empty."""
         return self.strike("empty_pages", mailbox=box.mailbox.aad_id) is not None
@@ -261,7 +271,7 @@ class Faults:
     def _age(self, item: Item) -> float:
         return time.monotonic() - self._changed_at.get(item.number, -1e9)
 
-    def hides(self, item: Item, box: Box, at: int) -> bool:
+    def hides(self, item: Item, box: Box) -> bool:
         """Whether an item is not found although it is there."""
         if not self._on or item.number not in self._changed_at or item.shown:
             return False

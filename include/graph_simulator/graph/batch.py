@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +95,8 @@ class Batch:
         parts = self._read(call)
         held = self._throttle(parts)
         try:
-            await asyncio.sleep(self._service.latency_s)
+            # Graph forwards four at a time, whatever the mailboxes
+            await asyncio.sleep(self._service.latency_s * math.ceil(len(parts) / 4))
             waiting = [p for p in parts if p.refused is None and self._router.waits(p.call)]
             for four in range(0, len(waiting), 4):
                 await asyncio.gather(*(self._wait(p) for p in waiting[four : four + 4]))

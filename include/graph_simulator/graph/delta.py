@@ -147,11 +147,12 @@ def _page(service: Service, call: Call, box: Box, folder: Folder, state: Round) 
     if empty:
         items, cursor, more = [], state.cursor, True
     elif state.since == 0:
-        items, cursor, more = _listed(box, folder, state, size)
+        items, cursor, more = _listed(service, box, folder, state, size)
     else:
         items, cursor, more = _changed(box, folder, state, size)
     fields = state.fields(call.caller.sees_content)
     rows = [_row(service, call, box, folder, state, item, fields) for item in items]
+    rows += [row for row in rows if service.faults.repeats_row(box)]
     left = state.left - len(items) if state.left >= 0 else -1
     path = (
         f"{call.base}/users/{quote(call.parts[1])}/mailFolders/{quote(call.parts[3])}"
@@ -171,13 +172,15 @@ def _page(service: Service, call: Call, box: Box, folder: Folder, state: Round) 
     return Answer(200, body)
 
 
-def _listed(box: Box, folder: Folder, state: Round, size: int) -> tuple[list[Item], int, bool]:
+def _listed(
+    service: Service, box: Box, folder: Folder, state: Round, size: int
+) -> tuple[list[Item], int, bool]:
     found: list[Item] = []
     for number in box.numbers(folder.number):
         if number >= state.cursor:
             continue
         item = box.items[number]
-        if item.received < state.received_from:
+        if item.received < state.received_from or service.faults.hides(item, box):
             continue
         if len(found) == size:
             return found, found[-1].number if found else state.cursor, True
@@ -215,7 +218,12 @@ def _row(
     service: Service, call: Call, box: Box, folder: Folder, state: Round, item: Item,
     fields: tuple[str, ...],
 ) -> dict[str, Any]:  # fmt: skip
-    if item.gone or item.folder != folder.number:
+    lost = (
+        state.since
+        and box.left_at.get((folder.number, item.number), 0) > state.since
+        and service.faults.loses_return(box)
+    )
+    if lost or item.gone or item.folder != folder.number:
         return {
             "@odata.type": "#microsoft.graph.message",
             "id": _id_when_it_left(item, call.immutable),

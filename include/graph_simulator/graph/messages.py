@@ -85,7 +85,7 @@ def get_message(service: Service, call: Call) -> Answer:
     box = find_box(service.world, call)
     fields = selection(call)
     item = find_item(service.world, box, call.parts[-1])
-    if item is not None and service.faults.hides(item, box, call.at):
+    if item is not None and service.faults.hides(item, box):
         raise item_not_found()
     if item is None or item.gone:
         if item is not None:

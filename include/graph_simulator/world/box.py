@@ -46,6 +46,8 @@ class Box:
         self.items: dict[int, Item] = {}
         self.members: dict[int, dict[int, Item]] = {}
         self.changes: dict[int, dict[int, int]] = {}
+        self.left_at: dict[tuple[int, int], int] = {}
+        """(folder, item) -> generation in which the item last left the folder."""
         self._sorted: dict[int, list[int]] = {}
         if mailbox.filled:
             self._load()
@@ -63,6 +65,7 @@ class Box:
                 self.members[item.folder][item.number] = item
                 moved[item.folder].append((item.change, item.number))
         for folder, number, change in self._store.departures(low, high):
+            self.left_at[folder, number] = change
             if number not in self.members[folder]:
                 moved[folder].append((change, number))
         for folder, rows in moved.items():
@@ -167,6 +170,7 @@ class Box:
         log = self.changes[item.folder]
         log.pop(item.number, None)
         log[item.number] = change
+        self.left_at[item.folder, item.number] = change
         self._store.depart(item.folder, item.number, change)
 
     def numbers(self, folder: int) -> list[int]:
