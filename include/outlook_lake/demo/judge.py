@@ -12,9 +12,12 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from outlook_lake import clock
 from outlook_lake.demo.freshness import Freshness
 from outlook_lake.errors import OutlookLakeError
+from outlook_lake.lake.audit import FAULTS, Span, audit
 
 if TYPE_CHECKING:
     from outlook_lake.demo.stage import Stage
@@ -24,9 +27,8 @@ __all__ = ["Judge"]
 AUDIT_EVERY_S = 30.0
 QUIET_S = 3.0
 QUIET_PATIENCE_S = 300.0
-FAULTS = ("lost", "doubled", "wrong_action", "wrong_hour", "out_of_order")
-EXCUSED_SHARE = 0.02
-"""More than this share excused, outside recorded gaps, is a finding (the audit's rule)."""
+LONG = ("outside", "samples")
+"""Parts of a verdict that are for people, not for the line of figures."""
 
 
 class Judge:
@@ -69,9 +71,12 @@ class Judge:
 
     def keep_judging(self) -> None:
         """Audit now and then while the demo runs; returns after `stop`."""
+        settled_us = clock.graph_us()
         while not self._stop.wait(AUDIT_EVERY_S):
-            with contextlib.suppress(OutlookLakeError):
-                self._take_verdict()
+            # What happened since the last look may still be on its way.
+            with contextlib.suppress(OutlookLakeError, duckdb.Error):
+                self._take_verdict(Span(to_us=settled_us))
+            settled_us = clock.graph_us()
 
     def stop(self) -> None:
         """End `keep_judging`."""
@@ -95,13 +100,12 @@ class Judge:
             verdict = self._take_verdict()
         p50, p95, _ = self.freshness.quantiles()
         stage.screen.say(self._verdict_line())
-        return {**verdict, "p50_s": _round(p50), "p95_s": _round(p95)}
-
-    def is_clean(self, verdict: dict[str, Any]) -> bool:
-        """Nothing lost, doubled, wrong or out of order, and hardly anything excused."""
-        if any(verdict.get(name) for name in FAULTS) or not verdict.get("journal"):
-            return False
-        return bool(verdict["excused"] <= EXCUSED_SHARE * verdict["journal"])
+        for row in verdict["samples"]:
+            stage.screen.say(str(row))
+        for problem in verdict["problems"]:
+            stage.screen.say(f"not clean: {problem}")
+        kept = {name: value for name, value in verdict.items() if name not in LONG}
+        return {**kept, "p50_s": _round(p50), "p95_s": _round(p95)}
 
     def _settle(self) -> None:
         """Until nothing has waited for a few seconds on end."""
@@ -126,11 +130,8 @@ class Judge:
         if now + ahead < clock.machine_now():
             self.stage.simulator.move_clock(advance=f"PT{ahead.total_seconds():.0f}S")
 
-    def _take_verdict(self) -> dict[str, Any]:
-        from outlook_lake.lake.audit import audit
-
-        url = self.stage.simulator.base
-        self.verdict = audit(self.stage.settings, url)
+    def _take_verdict(self, span: Span | None = None) -> dict[str, Any]:
+        self.verdict = audit(self.stage.settings, self.stage.simulator.base, span=span)
         self._verdict_at = f"{clock.machine_now():%H:%M:%S}"
         return self.verdict
 

@@ -100,7 +100,7 @@ def _verdict(stage: Stage, judge: Judge, first_event_s: float) -> int:
     }
     if stage.options.as_json:
         print(json.dumps(result), flush=True)
-    return 0 if judge.is_clean(verdict) else 1
+    return 0 if verdict["clean"] else 1
 
 
 def _start_traffic(stage: Stage) -> None:
