@@ -36,7 +36,7 @@ from outlook_lake.lake.hour_writer import HourSource, Part, StagedHour, stage_ho
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
-__all__ = ["ExportReport", "FailedHour", "SealedHour", "export"]
+__all__ = ["ExportReport", "FailedHour", "SealedHour", "export", "is_over"]
 
 LEASE_S = 60
 """Seconds of machine time one exporter may work on an hour before another may take it."""
@@ -133,7 +133,7 @@ def export(
     over; hours in the hands of another exporter are waited for.
     """
     report = ExportReport()
-    if hour is not None and not _is_over(layout.check_hour(hour), settings):
+    if hour is not None and not is_over(layout.check_hour(hour), settings):
         report.not_over.append(hour)
     _add_missing_hours(db, settings, tenant)
     owner = f"{run_id}/{uuid.uuid4()}"
@@ -159,7 +159,8 @@ def export(
     return report
 
 
-def _is_over(name: str, settings: Settings) -> bool:
+def is_over(name: str, settings: Settings) -> bool:
+    """Whether the hour of this name ended long enough ago to be sealed; Graph time."""
     return graph_now() >= parse_hour(name) + HOUR + timedelta(seconds=settings.lake.over_s)
 
 
@@ -169,7 +170,7 @@ def _dirty(
     with db.read() as connection:
         rows = [(row.domain_id, row.hour) for row in connection.execute(_DIRTY)]
     mine = [row for row in rows if tenant is None or row[0] == tenant]
-    over = [row for row in mine if _is_over(row[1], settings)]
+    over = [row for row in mine if is_over(row[1], settings)]
     report.waiting = len(mine) - len(over)
     return over
 
