@@ -76,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     add("--request-latency", type=float, default=8.0, metavar="MS",
         help="milliseconds a Graph request takes")  # fmt: skip
     add("--batch", type=int, default=50, help="most notifications in one POST")
+    add("--endpoint-states", action="store_true",
+        help="hold notifications back from slow endpoints, drop very slow ones'")  # fmt: skip
     add("--delta-days", type=int, default=30, help="Graph days until a delta token is forgotten")
     return cli
 
@@ -102,6 +104,7 @@ def config_of(arguments: list[str] | None = None) -> Config:
         delivery_latency_s=given.delivery_latency,
         request_latency_s=given.request_latency / 1000, batch=given.batch,
         delta_days=given.delta_days,
+        endpoint_states=given.endpoint_states,
     )  # fmt: skip
 
 

@@ -40,5 +40,7 @@ class Config:
     """Machine seconds a Graph request takes."""
     batch: int = 50
     """Most notifications in one POST."""
+    endpoint_states: bool = False
+    """Whether slow endpoints are held back or dropped, as Graph does."""
     delta_days: int = 30
     """Graph days until a delta token is forgotten."""

@@ -64,8 +64,9 @@ class Simulator:
             latency_s=config.request_latency_s, delta_life_s=config.delta_days * 86400,
         )  # fmt: skip
         self.office = PostOffice(
-            self.world, faults, self.stats, config.delivery_latency_s, config.batch
-        )
+            self.world, faults, self.stats, config.delivery_latency_s, config.batch,
+            judged=config.endpoint_states,
+        )  # fmt: skip
         self.agenda: Agenda | None = None
         self.runner: web.AppRunner | None = None
         self._router: Router | None = None

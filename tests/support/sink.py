@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -87,8 +88,9 @@ def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            with contextlib.suppress(OSError):  # whoever asked may have given up
+                self.end_headers()
+                self.wfile.write(raw)
 
     return Handler
 

@@ -225,6 +225,7 @@ class Control:
                     world.mailboxes[number].aad_id: most for number, most in highest.items()
                 },
                 "pending_deliveries": self._office.pending,
+                "endpoint_states": self._office.states(),
                 "subscriptions": len(world.subscriptions),
                 "mailboxes": len(world.mailboxes),
                 "journal": world.journal.number,

@@ -16,6 +16,7 @@ import msgspec
 from yarl import URL
 
 from graph_simulator.delivery.handshake import tls_of
+from graph_simulator.delivery.manners import SPAN_US, Manners
 from graph_simulator.delivery.shapes import Notification, payload
 from graph_simulator.stats import Stats
 from graph_simulator.world.model import Subscription
@@ -43,6 +44,7 @@ class Channel:
         at_most: int,
         in_flight: int,
         grid_s: float,
+        judged: bool,
     ) -> None:
         self._url = URL(url, encoded=True)
         self._checked = tls_of(url)
@@ -51,6 +53,7 @@ class Channel:
         self._session = session
         self._at_most = at_most
         self._grid_s = grid_s
+        self._manners = Manners(world.clock) if judged else None
         self._slots = asyncio.Semaphore(in_flight)
         self._heap: list[Waiting] = []
         self._flying = 0
@@ -63,8 +66,23 @@ class Channel:
         """Waiting or in flight."""
         return len(self._heap) + self._flying
 
+    @property
+    def state(self) -> str:
+        """How Graph treats this endpoint: `normal`, `slow` or `drop`."""
+        return "normal" if self._manners is None else self._manners.state
+
     def put(self, one: Notification, owner: Subscription, wait: float) -> None:
-        """Queue a notification, due `wait` machine seconds from now."""
+        """Queue a notification, due `wait` machine seconds from now.
+
+        An endpoint in slow state gets new ones ten Graph minutes later, one in drop state never.
+        """
+        if self._manners is not None and not one.attempts:
+            if self._manners.state == "drop":
+                self._stats.drops += 1
+                self._world.store.delete("delivery", one.number)
+                return
+            if self._manners.state == "slow":
+                one.not_before = max(one.not_before, self._world.clock.instant() + SPAN_US)
         due = time.monotonic() + wait
         if wait:  # rounded up to a grid: what is due together goes together
             due = (due // self._grid_s + 1) * self._grid_s
@@ -168,6 +186,8 @@ class Channel:
                 ok = 200 <= answer.status < 300
         except (TimeoutError, aiohttp.ClientError, OSError):
             ok = False
+        if self._manners is not None:
+            self._manners.note(len(ready), time.monotonic() - began)
         if time.monotonic() - began >= FIRST_S - 0.01:
             stats.answers_over_3s += 1
         if ok:

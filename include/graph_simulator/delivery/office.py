@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 import aiohttp
 import msgspec
@@ -38,6 +39,7 @@ class PostOffice:
         latency: tuple[float, float] = (0.05, 0.3),
         at_most: int = 50,
         in_flight: int = 4,
+        judged: bool = False,
     ) -> None:
         self._world = world
         self._faults = faults
@@ -45,6 +47,7 @@ class PostOffice:
         self._latency = latency
         self._at_most = at_most
         self._in_flight = in_flight
+        self._judged = judged
         self._session: aiohttp.ClientSession | None = None
         self._channels: dict[str, Channel] = {}
         self._dice = random.Random(world.seed)
@@ -65,6 +68,10 @@ class PostOffice:
     def pending(self) -> int:
         """Notifications not yet acknowledged or dropped."""
         return sum(channel.pending for channel in self._channels.values())
+
+    def states(self) -> dict[str, int]:
+        """How many endpoints are in which state."""
+        return dict(Counter(channel.state for channel in self._channels.values()))
 
     async def start(self) -> None:
         """Open the client and take up what was waiting when the simulator last stopped."""
@@ -161,6 +168,7 @@ class PostOffice:
                 self._at_most,
                 self._in_flight,
                 max(0.001, self._latency[1] / 3),
+                self._judged,
             )
             self._channels[url] = channel
         return channel
