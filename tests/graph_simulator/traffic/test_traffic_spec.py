@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,11 @@ def test_a_full_request_is_understood() -> None:
 
 def test_null_means_not_given() -> None:
     assert TrafficSpec.parse({"generator": True, "minutes": None}) == TrafficSpec(generator=True)
+
+
+def test_every_option_is_documented() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "simulator.md"
+    section = page.read_text(encoding="utf-8").partition("\n## Traffic\n")[2]
+
+    undocumented = [one.name for one in fields(TrafficSpec) if f"`{one.name}`" not in section]
+    assert undocumented == []
