@@ -1,0 +1,121 @@
+"""Write `docs/data-dictionary.md` from the schema: `python -m outlook_lake.lake.dictionary`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from outlook_lake.events.schema import EVENT_SCHEMA, ROW_GROUP, SCHEMA_VERSION, SORT_ORDER
+from outlook_lake.lake.hours_table import HOURS_SCHEMA
+
+__all__ = ["document"]
+
+_HEAD = """# Data dictionary
+
+Every column of the lake, made from the schema itself (`make docs`; a test holds the two
+together). Schema version {version}. All times are UTC. No column holds a subject, a body or the
+name of an attachment.
+
+## Events
+
+One row is one real change. A sealed hour is one Parquet file:
+
+    lake/events/domain_id=<tenant>/event_date=<YYYY-MM-DD>/event_hour=<HH>/events.parquet
+
+sorted by ({order}), in row groups of {group:,}, compressed with zstd.
+The footer holds `domain_id`, `hour`, `rows`, `schema_version` and `digest`, the SHA-256 of the
+rows. No file means not exported; an hour without events is a file without rows.
+
+The views `events` (sealed hours) and `events_live` (and what follows them) carry four columns in
+front: `domain_id`, `hour` (`YYYY-MM-DDTHH`), `event_date`, `event_hour`.
+
+| column | type | meaning |
+|---|---|---|
+"""
+
+_NORMALIZED = """
+## Normalized
+
+The view `normalized` gives each event in its published nested shape. `user`, `from_address` and
+`from_name` are null unless addresses may be seen (`--reveal`). As JSON Lines:
+
+```sh
+outlook-lake sql --json -c "SELECT * FROM normalized"
+```
+
+| key | comes from |
+|---|---|
+| what stands outside `payload` and `raw_metadata` | the columns of these names |
+| `timestamp`, `.received_at`, `.sent_at`, `.created_at` | the columns, as text with milliseconds |
+| `payload.event_id`, `raw_metadata.platform_event_id` | `platform_event_id` |
+| `payload.user` | the mailbox's address: the directory, by `tuid` |
+| `raw_metadata.from_address`, `.from_name` | the sender: the directory, by `from_key` |
+| `raw_metadata.is_external` | `is_external_sender` |
+| `raw_metadata.flag_status` | `flag_status`, spelt as Graph does |
+| everything else in `payload` and `raw_metadata` | the columns of these names |
+| `raw_metadata.source_platform`, `platform_event_source` | fixed |
+
+## Hours
+
+`lake/hours/hours.parquet`, replaced by every export; the view `hours`.
+
+| column | type | meaning |
+|---|---|---|
+"""
+
+_HOURS = {
+    "domain_id": "the tenant",
+    "hour": "`YYYY-MM-DDTHH`",
+    "rows": "events in its file",
+    "bytes": "size of its file",
+    "digest": "SHA-256 of its rows; the same events give the same digest",
+    "sealed_at": "Graph's time when its file was last written; null while there is none",
+    "maturity": "open, settled or final",
+    "mailboxes": "mailboxes in scope in that hour",
+    "complete": "of these, how many are proven complete",
+    "gaps": "of these, how many have a recorded gap",
+    "is_dirty": "events came after the file was written; the next export writes it again",
+}
+
+
+def document() -> str:
+    """The page, as Markdown."""
+    head = _HEAD.format(
+        version=SCHEMA_VERSION,
+        order=", ".join(f"`{name}`" for name in SORT_ORDER),
+        group=ROW_GROUP,
+    )
+    events = "".join(
+        f"| `{column.name}` | {_type(column.type)} | {column.metadata[b'doc'].decode()} |\n"
+        for column in EVENT_SCHEMA
+    )
+    hours = "".join(
+        f"| `{column.name}` | {_type(column.type)} | {_HOURS[column.name]} |\n"
+        for column in HOURS_SCHEMA
+    )
+    return head + events + _NORMALIZED + hours
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return "word"
+    if pa.types.is_timestamp(kind):
+        return "timestamp, UTC, µs"
+    if pa.types.is_fixed_size_binary(kind):
+        return f"{kind.byte_width} bytes"
+    if pa.types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        inner = ", ".join(f"`{field.name}` {_type(field.type)}" for field in kind)
+        return f"struct ({inner})"
+    return str(kind)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    if target:
+        target.write_text(document(), encoding="utf-8")
+    else:
+        sys.stdout.write(document())
