@@ -134,6 +134,7 @@ class Simulator:
         raw = request.rel_url.raw_path[len("/v1.0") :]
         query = query_of(request.rel_url.raw_query_string)
         prefer = request.headers.get("Prefer", "")
+        call: Call | None = None
         try:
             caller = self.service.access.check(request.headers.get("Authorization"))
             body: Any = None
@@ -146,7 +147,8 @@ class Simulator:
             answer = await self._answer(call, raw, request.raw_path)
             at = call.at
         except GraphError as error:
-            at = self.world.clock.instant()
+            # an absence is shown at the instant it was looked at, like a state
+            at = (call.at if call is not None else 0) or self.world.clock.instant()
             if "Retry-After" in error.headers and error.status == 429:
                 what = f"{request.method} {request.raw_path}"
                 self.service.limits.note_refusal(

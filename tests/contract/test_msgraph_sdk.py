@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.support.simulator import SimulatorProcess, running_simulator
 
 pytestmark = [

@@ -22,9 +22,15 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess
 
 
 @pytest.fixture
-def mailbox(graph: SimulatorProcess) -> str:
-    """The object id of a mailbox that no other test of the module has had."""
-    return graph.people.pop()
+def mailbox(graph: SimulatorProcess) -> Iterator[str]:
+    """The object id of a mailbox that no other test of the module has had.
+
+    Its subscriptions end with the test: nothing waits for a sink that is closed.
+    """
+    one = graph.people.pop()
+    yield one
+    end = {"kind": "remove_subscription", "tell": 0, "match": {"mailbox": one}}
+    graph.control("POST", "faults", end)
 
 
 @pytest.fixture

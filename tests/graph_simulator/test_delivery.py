@@ -161,6 +161,18 @@ def test_after_four_hours_of_graph_time_a_notification_is_given_up(tmp_path: Any
         assert stats["drops"] == 1
 
 
+def test_nothing_waits_for_a_subscription_that_has_ended(
+    graph: SimulatorProcess, mailbox: str
+) -> None:
+    with open_sink(statuses=[503] * 50) as sink:
+        one = watched(graph, mailbox, sink)
+        graph.act(mailbox, "draft", to=["x@fabrikam.example"])
+        sink.wait_for(1)
+        assert not graph.control("GET", "stats")["quiet"]
+        assert graph.graph("DELETE", f"/subscriptions/{one}").status == 204
+        graph.wait_until_quiet(3)
+
+
 def test_a_closed_port_is_no_subscription(graph: SimulatorProcess, mailbox: str) -> None:
     reply = subscribe(graph, mailbox, f"http://127.0.0.1:{free_port()}/n")
     assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidRequest")

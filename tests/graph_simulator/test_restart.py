@@ -43,7 +43,7 @@ def test_a_killed_simulator_goes_on_with_mailboxes_tokens_and_pending_deliveries
             assert [row["id"] for row in follower.round()] == [before["item"]]
             after = second.act(person, "flag", item=before["item"])
             assert after["number"] > journal[-1]["number"] and after["at"] > journal[-1]["at"]
-            second.wait_until_quiet()
+            second.wait_until_quiet(30)
             kinds = {n["changeType"] for n in sink.items}
             assert {"created", "updated"} <= kinds
         finally:

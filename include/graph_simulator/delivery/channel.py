@@ -26,6 +26,8 @@ __all__ = ["Channel"]
 
 WINDOW_US = 4 * 3600 * 1_000_000
 FIRST_S, RETRY_S = 3.0, 10.0
+HOLD_S = 0.2
+"""What is held back is looked at again on this grid, so that it leaves together."""
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 1.0, 30.0
 
 _encode = msgspec.json.Encoder().encode
@@ -89,6 +91,18 @@ class Channel:
         heapq.heappush(self._heap, (due, one.number, one, owner))
         self._wake.set()
 
+    def forget(self, subscription: str) -> None:
+        """Drop what waits for a subscription that has ended, lifecycle notifications excepted."""
+        kept: list[Waiting] = []
+        for entry in self._heap:
+            if entry[3].id != subscription or entry[2].lifecycle:
+                kept.append(entry)
+            else:
+                self._world.store.delete("delivery", entry[1])
+        if len(kept) != len(self._heap):
+            heapq.heapify(kept)
+            self._heap = kept
+
     async def stop(self) -> None:
         """End the queue's tasks."""
         for task in (self._task, *self._posts):
@@ -123,7 +137,7 @@ class Channel:
                 continue
             hold = self._hold(one, owner)
             if hold:
-                later.append((now + hold, number, one, owner))
+                later.append((((now + hold) // HOLD_S + 1) * HOLD_S, number, one, owner))
                 continue
             if retry is None:
                 retry = one.attempts > 0

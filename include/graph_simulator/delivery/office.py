@@ -57,6 +57,7 @@ class PostOffice:
             self._left_over.append(msgspec.msgpack.decode(body, type=Notification))
         self._number = max((n.number for n in self._left_over), default=0)
         world.notices.append(self._notice)
+        world.ended.append(self._ended)
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -133,6 +134,11 @@ class PostOffice:
                 wait,
             )  # fmt: skip
             wait += self._dice.uniform(*self._latency)
+
+    def _ended(self, one: Subscription) -> None:
+        channel = self._channels.get(one.notification_url)
+        if channel is not None:
+            channel.forget(one.id)
 
     def lifecycle(self, one: Subscription, event: str) -> None:
         """Send a lifecycle notification, when the subscription has a URL for it."""

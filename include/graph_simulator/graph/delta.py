@@ -7,7 +7,9 @@ newest first; the next give what changed: rows without any mark of created or up
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -176,9 +178,9 @@ def _listed(
     service: Service, box: Box, folder: Folder, state: Round, size: int
 ) -> tuple[list[Item], int, bool]:
     found: list[Item] = []
-    for number in box.numbers(folder.number):
-        if number >= state.cursor:
-            continue
+    numbers = box.numbers(folder.number)  # newest first
+    first = bisect_right(numbers, -state.cursor, key=lambda number: -number)
+    for number in islice(numbers, first, None):
         item = box.items[number]
         if item.received < state.received_from or service.faults.hides(item, box):
             continue

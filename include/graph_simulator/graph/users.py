@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -55,12 +57,14 @@ def list_users(service: Service, call: Call) -> Answer:
             )
     size = call.number("$top", 1, 999) or 100
     after = unpack(call.query["$skiptoken"], "u")[1] if "$skiptoken" in call.query else 0
-    staff = [m for m in service.world.staff[call.caller.tenant.number] if m.state != "left"]
-    rest = [m for m in staff if m.number > after]
+    staff = service.world.staff[call.caller.tenant.number]  # in order of their numbers
+    first = bisect_right(staff, after, key=lambda m: m.number)
+    here = (m for m in islice(staff, first, None) if m.state != "left")
+    rest = list(islice(here, size + 1))
     page = rest[:size]
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#users"}
     if call.query.get("$count", "").lower() == "true":
-        body["@odata.count"] = len(staff)
+        body["@odata.count"] = sum(m.state != "left" for m in staff)
     if len(rest) > size:
         token = pack(["u", page[-1].number])
         body["@odata.nextLink"] = service.link(next_link(call, skiptoken=token), call)

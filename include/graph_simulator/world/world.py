@@ -50,6 +50,8 @@ class World:
         self.watchers: dict[int, list[Subscription]] = {}
         """Subscriptions by mailbox number."""
         self.notices: list[Notice] = []
+        self.ended: list[Callable[[Subscription], None]] = []
+        """Called with each subscription that ends."""
         self.born = clock.instant() // 1_000_000
         self._boxes: dict[int, Box] = {}
         self._load()
@@ -218,6 +220,8 @@ class World:
         if subscription in watching:
             watching.remove(subscription)
         self.store.delete("subscription", subscription.id)
+        for call in self.ended:
+            call(subscription)
 
     # -- finding things ----------------------------------------------------------------------
 
