@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from outlook_lake import clock
 from tests.support.seeds import CRASH_PLACES, differences
 from tests.support.stage import Stage, stage
 
@@ -42,6 +43,7 @@ def test_a_worker_killed_here_loses_and_doubles_nothing(one_stage: Stage, place:
     one_stage.act(1, "receive", to=[one_stage.address(1)])
     one_stage.wait_delivered()
 
+    began = clock.machine_us()
     killed = subprocess.run(
         [sys.executable, "-m", "tests.support.killer", when, place, "stream"],
         cwd=ROOT,
@@ -53,6 +55,6 @@ def test_a_worker_killed_here_loses_and_doubles_nothing(one_stage: Stage, place:
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
 
     one_stage.settle()
-    verdict = one_stage.audit()
+    verdict = one_stage.audit([(began, clock.machine_us())])
     assert differences(verdict) == 0, verdict
     assert verdict["journal"] == verdict["events"] + verdict["excused"]

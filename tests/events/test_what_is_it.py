@@ -99,6 +99,12 @@ def test_an_item_that_is_gone_is_purged_once_and_comes_back_as_restored():
     assert actions(box.look(shown(at=80, hint=CREATED))) == ["email_restored"]
 
 
+def test_what_leaves_the_dumpster_for_good_was_purged_before():
+    box = received()
+    assert actions(box.look(shown(at=60, folder="dumpster", hint=CREATED))) == ["email_purged"]
+    assert box.look(absent(at=70)) == []
+
+
 def test_a_draft_that_leaves_drafts_is_sent_and_nothing_else():
     box = Mailbox()
     box.look(shown(at=20, folder="drafts", is_draft=True, is_read=True, hint=CREATED))

@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,7 @@ class Stage:
     environ: dict[str, str]
     users: list[dict[str, Any]] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    shares_the_simulator: bool = False
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the simulator's control API; JSON in, JSON out."""
@@ -125,14 +126,16 @@ class Stage:
         time.sleep(float(self.environ.get("OUTLOOK_LAKE_RECEIVER_SEGMENT_AGE_S", "0.5")) + 0.2)
         return self.run("stream", until_idle=True)
 
-    def audit(self) -> dict[str, Any]:
-        """The judge's word."""
+    def audit(self, killed: Sequence[tuple[int, int]] = ()) -> dict[str, Any]:
+        """The judge's word; `killed`: when workers died (from, to; machine microseconds)."""
         from outlook_lake.lake.audit import audit
 
-        with self.app() as app:
-            return audit(
-                app.db, app.settings, simulator=f"http://127.0.0.1:{self.simulator_port}"
-            ).as_dict()
+        return audit(
+            Settings.load(self.environ),
+            f"http://127.0.0.1:{self.simulator_port}",
+            known_only=self.shares_the_simulator,
+            killed=killed,
+        )
 
     def start_simulator(self, mailboxes: int, *, history: int, back: str, speed: float) -> None:
         """Start (or restart, with its state) the simulator."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from outlook_lake.clock import to_us
 from outlook_lake.state.kinds import HintKind
 from outlook_lake.state.leases import Lease
 
@@ -165,7 +167,22 @@ def table(rows: Sequence[Row]) -> pa.Table:
     arrays = []
     for entry, column in zip(OBSERVATION_SCHEMA, columns, strict=True):
         if entry.name in DATES:
-            arrays.append(pa.array(column, pa.string()).cast(MOMENT).cast(pa.int64()))
+            arrays.append(_microseconds(pa.array(column, pa.string())))
         else:
             arrays.append(pa.array(column, entry.type))
     return pa.table(arrays, schema=OBSERVATION_SCHEMA)
+
+
+def _microseconds(dates: pa.Array) -> pa.Array:
+    """Graph's dates as microseconds; a text that is no date becomes null, not an error."""
+    try:
+        return dates.cast(MOMENT).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return pa.array([_moment(text) for text in dates.to_pylist()], pa.int64())
+
+
+def _moment(text: str | None) -> int | None:
+    try:
+        return None if text is None else to_us(datetime.fromisoformat(text))
+    except ValueError:
+        return None

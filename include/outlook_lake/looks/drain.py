@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from outlook_lake import clock
-from outlook_lake.errors import GraphError
+from outlook_lake.errors import GraphError, LeaseLostError
 from outlook_lake.events.apply import Applied, Applier
 from outlook_lake.events.observation import OBSERVATION_SCHEMA, Observed
 from outlook_lake.graph.client import GraphClient
@@ -157,18 +157,23 @@ class Drain:
             if one.rows
         }
         known = await asyncio.to_thread(self._folder_ids, list(wanted))
-        stale = [
-            one
-            for one in seen
-            if wanted.get(one.lease.mailbox_id, set()) - known.get(one.lease.mailbox_id, set())
-        ]
-        await asyncio.gather(*(self._refresh(client, one) for one in stale))
+        unknown = {
+            mailbox_id: folders - known.get(mailbox_id, set())
+            for mailbox_id, folders in wanted.items()
+        }
+        await asyncio.gather(
+            *(
+                self._refresh(client, one, unknown[one.lease.mailbox_id])
+                for one in seen
+                if unknown.get(one.lease.mailbox_id)
+            )
+        )
 
-    async def _refresh(self, client: GraphClient, one: Observed) -> None:
+    async def _refresh(self, client: GraphClient, one: Observed, unknown: set[str]) -> None:
         try:
-            await refresh_tree(client, self.db, one.lease, self.name_key)
-        except GraphError:
-            # Rows whose folder is unknown are not stored; their hints stay and are asked again.
+            await refresh_tree(client, self.db, one.lease, self.name_key, also=unknown)
+        except (GraphError, LeaseLostError):
+            # Nothing of this mailbox is applied now; its hints stay and are asked again.
             one.rows = []
             one.pause_until = clock.machine_us() + 2_000_000
 

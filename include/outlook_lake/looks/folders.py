@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -54,9 +55,18 @@ def folders_of(connection: Connection, mailbox_id: int) -> list[FolderState]:
 
 
 async def refresh_tree(
-    client: GraphClient, db: Database, lease: Lease, name_key: bytes
+    client: GraphClient,
+    db: Database,
+    lease: Lease,
+    name_key: bytes,
+    *,
+    also: Iterable[str] = (),
 ) -> list[FolderState]:
-    """Ask for the whole tree and store what is new, moved or gone; the lease must be held."""
+    """Ask for the whole tree and store what is new, moved or gone; the lease must be held.
+
+    Folders in `also` exist because a message says so: when no answer names them (hidden ones
+    are left out of the tree's delta) they are stored as `other`.
+    """
     kinds = await _well_known(client, lease)
     try:
         folders = await _by_delta(client, lease)
@@ -65,6 +75,8 @@ async def refresh_tree(
         folders = await _by_listing(client, lease)
     known = {folder.id for folder in folders}
     folders += [folder for folder in kinds.values() if folder.id not in known]
+    known |= {folder.id for folder in kinds.values()}
+    folders += [Folder(folder_id, hidden=True) for folder_id in also if folder_id not in known]
     kind_of = {folder.id: kind for kind, folder in kinds.items()}
     with db.write() as connection:
         check_fences(connection, [lease])

@@ -14,14 +14,13 @@ from sqlalchemy import text
 
 from outlook_lake import clock
 from outlook_lake.errors import (
-    ConsentError,
     FolderGoneError,
     GraphError,
     ItemGoneError,
     MailboxGoneError,
-    TerminalGraphError,
+    RefusedError,
     ThrottledError,
-    TransientGraphError,
+    UntrustedLinkError,
 )
 from outlook_lake.events.observation import HintLater, Observed, Row, gone_row
 from outlook_lake.graph.batch import BATCH_LIMIT, BatchAnswer, BatchItem, BatchRequest
@@ -38,6 +37,11 @@ __all__ = ["DueHint", "due_hints", "look_at"]
 
 PER_TURN = 100
 """Hints of one mailbox in one turn: five batches one after the other, well inside a lease."""
+
+GIVE_UP_AFTER = 5
+"""Refusals of one item (400 and the like) before its hint becomes an outcome."""
+
+LONGEST_WAIT_S = 300.0
 
 GONE_AT_ONCE = HintKind.DELETED | HintKind.REMOVED
 
@@ -207,6 +211,7 @@ def _not_seen(
 
 
 def _later(one: Observed, hint: DueHint, settings: Settings, error: GraphError) -> None:
+    """What an error means for a hint: wait, try again, or give it up in words."""
     now = clock.machine_us()
     if isinstance(error, ThrottledError):
         one.pause_until = max(one.pause_until or 0, now + int(error.retry_after * 1_000_000))
@@ -216,17 +221,13 @@ def _later(one: Observed, hint: DueHint, settings: Settings, error: GraphError) 
     elif isinstance(error, MailboxGoneError):
         one.parked = error.code or "no usable mailbox"
         one.later.append(HintLater(hint.item_key, now, HintKind.RETRY, "parked", attempts=0))
-    elif isinstance(error, TransientGraphError | ConsentError):
-        wait_s = min(300.0, 2.0 ** min(hint.attempts, 8))
-        one.later.append(
-            HintLater(
-                hint.item_key,
-                now + int(wait_s * 1_000_000),
-                HintKind.RETRY,
-                error.code or type(error).__name__,
-            )
-        )
-    elif isinstance(error, TerminalGraphError | FolderGoneError):
+    elif isinstance(error, UntrustedLinkError):
+        one.refused.append((hint.item_key, hint.count, "untrusted"))
+    elif isinstance(error, RefusedError | FolderGoneError) and hint.attempts >= GIVE_UP_AFTER:
+        # One bad item must not be asked for ever; the next round still covers its mailbox.
         one.refused.append((hint.item_key, hint.count, "refused"))
     else:
-        one.refused.append((hint.item_key, hint.count, "untrusted"))
+        wait_s = min(LONGEST_WAIT_S, 2.0 ** min(hint.attempts, 8))
+        reason = error.code or type(error).__name__
+        due_at = now + int(wait_s * 1_000_000)
+        one.later.append(HintLater(hint.item_key, due_at, HintKind.RETRY, reason))

@@ -84,7 +84,7 @@ named AS (
         END AS got_there,
         CASE
             WHEN NOT known OR stale THEN NULL
-            WHEN gone THEN CASE WHEN old_gone_at IS NULL THEN 'email_purged' END
+            WHEN gone THEN CASE WHEN old_gone_at IS NULL AND old_kind <> 'dumpster' THEN 'email_purged' END
             WHEN old_gone_at IS NOT NULL THEN CASE WHEN folder_kind <> 'dumpster' THEN 'email_restored' END
             WHEN folder_no = old_folder_no OR folder_no IS NULL THEN NULL
             WHEN folder_kind = 'dumpster' THEN 'email_purged'
