@@ -230,6 +230,51 @@ def test_an_event_of_a_look_that_came_later_than_the_first_is_still_the_acts() -
     assert faults(story.judged()) == {}
 
 
+def test_what_a_killed_worker_was_shown_may_be_overtaken_before_it_is_asked_again() -> None:
+    story = Story().act("email_received", 100).look(101).act("email_read", 102).look(110)
+    answer = story.event("email_received", 100, observed=110).judged()
+    assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 1})
+
+
+def test_changes_shown_to_a_killed_worker_and_to_its_heir_may_stand_in_either_order() -> None:
+    story = (
+        Story().arrival(100).act("email_flagged", 110).look(111).act("email_read", 120).look(121)
+    )
+    for action in ("email_read", "email_flagged"):
+        story.event(action, 121, basis="bounded", earliest=101, latest=121, observed=121)
+    assert faults(story.judged()) == {}
+
+
+def test_a_row_of_delta_that_led_to_a_look_ends_what_could_be_seen() -> None:
+    """The page showed the state; the look that followed showed the same and was recorded."""
+    story = Story().arrival(100).act("email_read", 110).look(111)
+    story.event("email_read", 111, basis="bounded", earliest=101, latest=115, observed=115)
+    story.act("email_unread", 120).look(121)
+    story.event("email_unread", 121, basis="notified", earliest=115, latest=121, observed=121)
+    assert faults(story.judged()) == {}
+
+
+def test_a_killed_worker_is_no_excuse_for_what_was_not_overtaken() -> None:
+    story = Story().act("email_received", 100).look(101).act("email_read", 102).look(170)
+    assert faults(story.event("email_received", 100, observed=170).judged()) == {"lost": 1}
+
+
+def test_there_and_back_with_a_look_between_is_excused_only_if_its_worker_was_killed() -> None:
+    story = Story().arrival(100).act("email_read", 110).look(111).act("email_unread", 115).look(116)
+
+    assert faults(story.judged()) == {"lost": 2}
+    assert faults(story.judged(killed=[(112, 113)])) == {"lost": 2}
+    answer = story.judged(killed=[(110.5, 111.5)])
+    assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 2})
+
+
+def test_an_answer_that_led_to_an_event_was_not_shown_to_a_killed_worker() -> None:
+    story = Story().arrival(100).act("email_flagged", 110).act("email_read", 110.5).look(111)
+    story.event("email_flagged", 111, basis="bounded", earliest=101, latest=111, observed=111)
+    story.act("email_unread", 115).look(116)
+    assert faults(story.judged(killed=[(110, 112)])) == {"lost": 2}
+
+
 def test_what_an_answer_that_lagged_did_not_show_stays_unseen() -> None:
     story = Story().arrival(100)
     old = story.rows[-1]["state"]
@@ -313,6 +358,19 @@ def test_a_round_trip_through_folders_leaves_nothing_to_see() -> None:
     story = Story().arrival(100).act("email_deleted", 110, to="deleted")
     answer = story.act("email_restored", 115, to="inbox").look(116).judged()
     assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 2})
+
+
+def test_a_flag_set_anew_may_show_in_its_dates_only() -> None:
+    story = Story().arrival(100).act("email_flagged", 110).look(111)
+    story.event("email_flagged", 110, observed=111)
+    story.act("email_unflagged", 120).act("email_flagged", 125).look(126)
+    story.event("email_changed", 126, basis="bounded", earliest=111, latest=126, observed=126)
+    answer = story.judged()
+    assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 2})
+
+    without = Story().arrival(100)
+    without.event("email_changed", 126, basis="bounded", earliest=111, latest=126, observed=126)
+    assert faults(without.judged()) == {"wrong_action": 1}
 
 
 def test_categories_put_back_are_told_by_the_items_state() -> None:

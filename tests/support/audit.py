@@ -5,6 +5,7 @@ Times are seconds after 09:00; `wall` is machine time and the same unless said o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -203,7 +204,13 @@ class Story:
         self.act("email_received", at, item=item).look(at + 1, item=item)
         return self.event("email_received", at, item=item, observed=at + 1)
 
-    def judged(self, *, span: Span | None = None, known_only: bool = False) -> dict[str, Any]:
+    def judged(
+        self,
+        *,
+        span: Span | None = None,
+        known_only: bool = False,
+        killed: Sequence[tuple[float, float]] = (),
+    ) -> dict[str, Any]:
         """The audit's answer."""
         mailbox = {
             "aad_id": "aad-1",
@@ -235,6 +242,7 @@ class Story:
                 pa.Table.from_pylist(self.gaps, schema=GAP_SCHEMA),
                 span=span or Span(),
                 known_only=known_only,
+                killed=[(us(since) or 0, us(until) or 0) for since, until in killed],
             )
 
     def _row(self, at: float, wall: float | None, mailbox: str, **columns: Any) -> Story:

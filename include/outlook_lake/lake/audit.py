@@ -10,6 +10,7 @@ nothing to compare, or a mailbox nobody knows, the verdict is not clean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ GAP_SCHEMA = pa.schema(
     ]
 )
 
+KILLED_SCHEMA = pa.schema([pa.field("from_us", pa.int64()), pa.field("to_us", pa.int64())])
+
 _MAILBOXES = text("SELECT aad_id, tuid, state, reason, watch_from, primed_at FROM mailbox")
 _GAPS = text(
     "SELECT mailbox.tuid, gap.from_at AS from_us, gap.to_at AS to_us, gap.loss FROM gap "
@@ -90,6 +93,7 @@ def audit(
     journal: Path | None = None,
     span: Span | None = None,
     known_only: bool = False,
+    killed: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
     """Compare the lake of this home with the journal of a simulator, or with one in a file.
 
@@ -97,7 +101,9 @@ def audit(
     `wide_intervals`; `clean` and, in words, `problems`; `outside`: mailboxes of the journal
     that are not watched; `samples`: some faults, by journal number and event order, without
     addresses or item ids. `known_only` leaves mailboxes aside that this home never heard of;
-    otherwise everything done in them is lost. Raises AuditError when the journal cannot be had.
+    otherwise everything done in them is lost. `killed`: when workers were killed (from, to;
+    machine time, microseconds): what Graph showed them then may have gone with them. Raises
+    AuditError when the journal cannot be had.
     """
     if (simulator is None) == (journal is None):
         raise UsageError("the audit compares with one journal: give --simulator or --journal")
@@ -111,7 +117,14 @@ def audit(
             journal = stack.enter_context(journal_file.fetched(str(simulator), run))
         journal_file.load(connection, journal)
         mailboxes, gaps = _promises(settings)
-        return judge(connection, mailboxes, gaps, span=span or Span(), known_only=known_only)
+        return judge(
+            connection,
+            mailboxes,
+            gaps,
+            span=span or Span(),
+            known_only=known_only,
+            killed=killed,
+        )
 
 
 def judge(
@@ -121,6 +134,7 @@ def judge(
     *,
     span: Span,
     known_only: bool = False,
+    killed: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
     """The comparison itself, over the tables `raw_journal`, `item_keys` and `event`."""
     connection.register("mailbox", mailboxes)
@@ -131,8 +145,8 @@ def judge(
             "DELETE FROM journal WHERE mailbox IS NOT NULL "
             "AND mailbox NOT IN (SELECT aad_id FROM mailbox)"
         )
-    connection.execute(sql("audit_acts"))
-    connection.execute(sql("audit_pairs"))
+    _match(connection, killed)
+    connection.execute(sql("audit_verdicts"))
     where = {"from_us": span.from_us, "to_us": span.to_us}
     figures = _rows(connection, sql("audit_figures"), where)[0]
     excused_by = {name: figures.pop(name) for name in EXCUSES}
@@ -153,6 +167,22 @@ def judge(
         "samples": _rows(connection, _SAMPLE_ACTS, sampled)
         + _rows(connection, _SAMPLE_EVENTS, sampled),
     }
+
+
+def _match(connection: duckdb.DuckDBPyConnection, killed: Sequence[tuple[int, int]]) -> None:
+    """Match acts and events; once more without the answers that turn out to be void."""
+    connection.register("killed", pa.Table.from_arrays(_columns(killed), schema=KILLED_SCHEMA))
+    connection.execute("CREATE OR REPLACE TEMP TABLE void (number BIGINT)")
+    connection.execute(sql("audit_acts"))
+    connection.execute(sql("audit_pairs"))
+    connection.execute(sql("audit_void"))
+    if connection.execute("SELECT count(*) FROM void").fetchall() != [(0,)]:
+        connection.execute(sql("audit_acts"))
+        connection.execute(sql("audit_pairs"))
+
+
+def _columns(spans: Sequence[tuple[int, int]]) -> list[pa.Array]:
+    return [pa.array([span[place] for span in spans], pa.int64()) for place in (0, 1)]
 
 
 def _problems(figures: dict[str, Any], outside: list[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,7 @@
 -- audit_acts: what people did, and what of it the product could see.
 --
 -- reads    journal, mailbox
+--          void                 answers that never counted, see audit_void
 -- grain    one row per act on a message
 -- macros   window_us()          60 machine seconds: what is quicker may be overtaken
 -- gives    temp table act
@@ -24,7 +25,9 @@ told AS (
     SELECT
         *,
         -- An answer that lags behind shows an older state: what happened since stays unseen.
-        kind = 'served' AND (state_before IS NULL OR state = state_before) AS shows
+        kind = 'served'
+            AND (state_before IS NULL OR state = state_before)
+            AND number NOT IN (FROM void) AS shows
     FROM rows_of_items
 ),
 cut AS (
@@ -41,6 +44,7 @@ ends AS (
         mailbox,
         item_key,
         segment,
+        number AS shown_number,
         at_us AS shown_us,
         wall_us AS shown_wall_us,
         state AS shown_state
@@ -67,6 +71,7 @@ acts AS (
 placed AS (
     SELECT
         acts.*,
+        ends.shown_number,
         ends.shown_us,
         ends.shown_wall_us,
         ends.shown_state,
