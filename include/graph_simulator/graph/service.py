@@ -41,16 +41,18 @@ class Service:
     foreign_links: int = field(default=0)
 
     def shown(self, box: Box, item: Item, at: int, fields: Iterable[str] | None = None) -> None:
-        """Write a `served` row when this state of the item was not the last one shown."""
+        """Write a `served` row: this state of the item was in an answer, again or for the first time.
+
+        Again matters too: an answer may have gone to a client that died with it.
+        """
         if fields is not None and STATE_FIELDS.isdisjoint(fields):
             return
         self.faults.remember(item)
         state = state_of(item)
         kept = box.items.get(item.number, item)
-        if kept.shown == state:
-            return
-        kept.shown = state
-        box.keep(kept)
+        if kept.shown != state:
+            kept.shown = state
+            box.keep(kept)
         folder = None if item.gone else box.folders[item.folder].kind
         self.world.journal.served(at, box.mailbox.aad_id, item, state, folder)
 
