@@ -7,6 +7,7 @@ processor, the API server, the scheduler with its workers. Never the simulator: 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -75,14 +76,20 @@ def rampage(stage: Stage, dice: random.Random, kills: int, seconds: float) -> in
 
 def strike(stage: Stage, victim: str, dice: random.Random) -> bool:
     """Kill one victim; False when there was nothing of the kind to kill."""
-    pids = _task_with_its_worker(stage, dice) if victim == "task" else _part(stage, victim)
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    if victim == "task":
+        pids = task_with_its_worker(stage.supervisor.pid("scheduler"), dice)
+    else:
+        pids = _part(stage, victim)
+    strike_pids(pids)
     stage.screen.say(f"killed {victim}: {len(pids)} process(es)")
     return bool(pids)
+
+
+def strike_pids(pids: list[int]) -> None:
+    """KILL them all."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _part(stage: Stage, name: str) -> list[int]:
@@ -97,13 +104,12 @@ def _part(stage: Stage, name: str) -> list[int]:
     return [pid, *(process.pid for process in below)]
 
 
-def _task_with_its_worker(stage: Stage, dice: random.Random) -> list[int]:
-    """A worker of the local executor that has a task, and that task."""
-    leader = stage.supervisor.pid("scheduler")
-    if leader is None:
+def task_with_its_worker(scheduler: int | None, dice: random.Random) -> list[int]:
+    """A worker of the local executor that has a task, and that task; empty when there is none."""
+    if scheduler is None:
         return []
     try:
-        workers = [w for w in psutil.Process(leader).children() if w.children()]
+        workers = [w for w in psutil.Process(scheduler).children() if w.children()]
         chosen = dice.choice(workers) if workers else None
         return [chosen.pid, *(p.pid for p in chosen.children(recursive=True))] if chosen else []
     except psutil.NoSuchProcess:

@@ -29,7 +29,6 @@ from outlook_lake.demo.options import (
 from outlook_lake.demo.rest import AirflowApi, RestError, SimulatorApi
 from outlook_lake.demo.screen import Screen
 from outlook_lake.demo.supervisor import PartFailedError, Supervisor
-from outlook_lake.errors import StateError
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
@@ -73,7 +72,6 @@ class Stage:
                 self.supervisor.start(parts.receiver_part(self.options))
             self._migrate()
             self.wait(self.simulator.is_up, "the simulator to answer")
-            self._db = Database.open(self.settings)
             tenant = self._tenant()
         with self.screen.stage("Airflow"):
             self.supervisor.start(airflow["api-server"])
@@ -110,9 +108,9 @@ class Stage:
 
     @property
     def database(self) -> Database:
-        """The state database. Raises StateError before `up` has opened it."""
+        """The state database, made and opened when it is first asked for."""
         if self._db is None:
-            raise StateError("the state database is not open yet")
+            self._db = Database.open(self.settings)
         return self._db
 
     def figures(self) -> Figures:
