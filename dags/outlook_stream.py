@@ -35,7 +35,7 @@ from outlook_lake.settings import Settings
     schedule=[doorbell()],
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=5)},
+    default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=1)},
     doc_md=__doc__,
     tags=["outlook", "live"],
 )

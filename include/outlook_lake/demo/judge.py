@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Judge"]
 
 AUDIT_EVERY_S = 30.0
+AUDIT_SHARE = 30
+"""The pause is at least so many times as long as the last audit took."""
 QUIET_S = 3.0
 QUIET_PATIENCE_S = 300.0
 LONG = ("outside", "samples")
@@ -71,12 +73,15 @@ class Judge:
 
     def keep_judging(self) -> None:
         """Audit now and then while the demo runs; returns after `stop`."""
-        settled_us = clock.graph_us()
-        while not self._stop.wait(AUDIT_EVERY_S):
+        settled_us, pause_s = clock.graph_us(), AUDIT_EVERY_S
+        while not self._stop.wait(pause_s):
+            began = time.monotonic()
             # What happened since the last look may still be on its way.
             with contextlib.suppress(OutlookLakeError, duckdb.Error):
                 self._take_verdict(Span(to_us=settled_us))
             settled_us = clock.graph_us()
+            # A long journal takes longer: the audit gets a small share of the machine.
+            pause_s = max(AUDIT_EVERY_S, AUDIT_SHARE * (time.monotonic() - began))
 
     def stop(self) -> None:
         """End `keep_judging`."""
