@@ -379,6 +379,9 @@ def test_categories_put_back_are_told_by_the_items_state() -> None:
     answer = story.act("email_categorized", 115, value=None).look(116).judged()
     assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 2})
 
+    story.event("email_categorized", 115, observed=116)
+    assert faults(story.judged()) == {"wrong_action": 1}
+
 
 def test_a_change_before_the_first_look_is_coalesced_into_the_arrival() -> None:
     story = Story().act("email_received", 100).act("email_read", 101).look(103)
@@ -426,6 +429,11 @@ def test_what_stayed_for_more_than_a_minute_is_not_gone_unseen() -> None:
 def test_what_was_shown_before_it_went_is_not_gone_unseen() -> None:
     answer = Story().act("email_received", 100).look(101).act("email_purged", 102).look(103)
     assert faults(answer.judged()) == {"lost": 2}
+
+
+def test_what_was_seen_in_the_dumpster_is_not_gone_unseen() -> None:
+    story = Story().act("email_received", 100).act("email_purged", 105, to="dumpster").look(110)
+    assert faults(story.judged()) == {"lost": 2}
 
 
 def test_a_change_just_before_the_end_is_coalesced_but_the_end_is_not() -> None:
@@ -484,6 +492,14 @@ def test_a_change_may_bear_the_date_of_a_later_one_that_nobody_could_see() -> No
     story.act("email_moved", 115, to="archive").act("email_moved", 120, to="inbox").look(121)
     answer = story.event("email_flagged", 120, observed=121).judged()
     assert (faults(answer), answer["excused_by"]) == ({}, {"coalesced": 3})
+
+
+def test_a_change_may_not_bear_the_date_of_one_that_was_shown_by_itself() -> None:
+    story = Story().arrival(100).act("email_flagged", 110).look(111)
+    story.event("email_flagged", 115, observed=111)
+    story.act("email_moved", 115, to="archive").look(116)
+    story.event("email_moved", 115, observed=116)
+    assert faults(story.judged()) == {"wrong_hour": 1}
 
 
 def test_a_change_may_not_bear_the_date_of_a_much_later_one() -> None:

@@ -182,7 +182,9 @@ SELECT
     second_of(coalesce(shown_us, at_us)) AS shown_second,
     net <> 'some' AND wall_us - previous_wall_us <= window_us()
         OR next_wall_us - wall_us <= window_us()
-        OR purge_wall_us - wall_us <= window_us()
+        OR chain_of <> 'birth'
+            AND coalesce(shown_state, 'absent') = 'absent'
+            AND purge_wall_us - wall_us <= window_us()
         OR birth_action IS NOT NULL
             AND chain_of NOT IN ('birth', 'death')
             AND (chain_of <> 'folder' OR net = 'none')
