@@ -19,6 +19,7 @@ from outlook_lake.errors import ForeignFileError
 from outlook_lake.events.manifest import write_live
 from outlook_lake.lake import layout
 from outlook_lake.lake.digest import read_footer
+from outlook_lake.lake.merge import merge
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 from outlook_lake.tenants.directory import export_directory
@@ -62,6 +63,7 @@ def maintain(db: Database, settings: Settings) -> dict[str, int]:
         "batches": _clear_batches(db, settings),
         "orphans": _clear_orphans(db, settings),
         "quarantine_rows": _clear_quarantine(db),
+        "merged": merge(db, settings, run_id="maintain").batches,
     }
     export_directory(db, settings)
     write_live(db, settings)

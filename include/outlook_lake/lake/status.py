@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from outlook_lake.clock import from_us, graph_us, machine_us
 from outlook_lake.lake.engine import connect, sql
 from outlook_lake.lake.export import is_over
+from outlook_lake.lake.merge import LANE
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
@@ -51,10 +52,10 @@ def status(settings: Settings) -> dict[str, Any]:
 def _freshness(connection: Connection, settings: Settings) -> dict[str, Any]:
     rows = connection.execute(
         text(
-            "SELECT path, committed_at, committed_machine_at FROM batch "
+            "SELECT path, committed_at, committed_machine_at FROM batch WHERE lane <> :merged "
             "ORDER BY seq DESC LIMIT :most"
         ),
-        {"most": RECENT_BATCHES},
+        {"most": RECENT_BATCHES, "merged": LANE},
     ).all()
     here = [row for row in rows if (settings.home / row.path).is_file()]
     if not here:
