@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from outlook_lake.clock import hour_name, to_us
-from outlook_lake.lake.audit import GAP_SCHEMA, MAILBOX_SCHEMA, Span, judge
+from outlook_lake.lake.audit import FAULTS, GAP_SCHEMA, MAILBOX_SCHEMA, Span, judge
 from outlook_lake.lake.engine import sql
 from outlook_lake.state.kinds import item_key
 
@@ -76,6 +76,11 @@ def moment(seconds: float) -> datetime:
 def us(seconds: float | None) -> int | None:
     """The same in microseconds."""
     return None if seconds is None else to_us(moment(seconds))
+
+
+def faults(answer: dict[str, Any]) -> dict[str, int]:
+    """The kinds of fault an answer has, with their number."""
+    return {name: answer[name] for name in FAULTS if answer[name]}
 
 
 @dataclass

@@ -1,9 +1,11 @@
 """Take away what nobody needs any more; what is not proven elsewhere stays.
 
-staging/landed/   segments whose hints are committed              after a day
-log/date=…/       batches whose hours are all sealed and intact   after lake.log_keep_h
-log/, lake/       files no manifest row names, torn leftovers     after lake.orphan_s
-quarantine        counts and hashes of what was refused           after 30 days
+    staging/landed/   segments whose hints are committed              after a day
+    log/date=…/       batches whose hours are all sealed and intact   after lake.log_keep_h
+    log/, lake/       files no manifest row names, torn leftovers     after lake.orphan_s
+    quarantine        counts and hashes of what was refused           after 30 days
+
+Many small batches of running hours become one (`merge.py`).
 """
 
 from __future__ import annotations
