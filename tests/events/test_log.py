@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.support import lake
 
 from outlook_lake.errors import StorageError
 from outlook_lake.events import log
 from outlook_lake.events.log import HourRows
 from outlook_lake.events.schema import BATCH_SCHEMA, ROW_GROUP
+from tests.support import lake
 
 
 def test_a_batch_is_sorted_by_tenant_hour_person_time_and_order(tmp_path: Path) -> None:

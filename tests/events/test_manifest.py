@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
-from tests.support import lake
 
 from outlook_lake.clock import graph_us
 from outlook_lake.events import log, manifest
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
+from tests.support import lake
 
 
 @pytest.fixture

@@ -115,6 +115,13 @@ def test_a_draft_that_leaves_drafts_is_sent_and_nothing_else():
     assert sent[0]["timestamp"] == sent[0]["sent_at"]
 
 
+def test_a_draft_sent_and_filed_between_two_looks_is_sent_and_then_moved():
+    box = Mailbox()
+    box.look(shown(at=20, folder="drafts", is_draft=True, is_read=True, hint=CREATED))
+    filed = box.look(shown(at=60, folder="other", is_draft=False, is_read=True, hint=CREATED))
+    assert actions(filed) == ["email_sent", "email_moved"]
+
+
 def test_several_differences_of_one_look_are_one_event_each_in_a_fixed_order():
     box = received()
     events = box.look(

@@ -61,6 +61,7 @@ class Person:
 
     number: int
     items: list[str] = field(default_factory=list)
+    sent: set[str] = field(default_factory=set)
     drafts: list[str] = field(default_factory=list)
 
 
@@ -165,6 +166,7 @@ class SeedRun:
             draft = person.drafts.pop()
             if self._did(person, None, "send", draft=draft):
                 person.items.append(draft)
+                person.sent.add(draft)
         else:
             self._mark(person, dice.choice(person.items))
 
@@ -181,11 +183,14 @@ class SeedRun:
                 person, None, "set_importance", item=item, importance=dice.choice(("high", "low"))
             )
         elif choice < 0.78:
-            self._did(person, None, "move", item=item, to=dice.choice(("archive", "inbox", "junk")))
+            # A sent mail put into the Inbox before anyone looked cannot be told from an arrival.
+            places = ("archive",) if item in person.sent else ("archive", "inbox", "junk")
+            self._did(person, None, "move", item=item, to=dice.choice(places))
         elif choice < 0.88:
             self._did(person, None, "delete", item=item)
         elif choice < 0.94:
-            self._did(person, None, "restore", item=item)
+            back = "archive" if item in person.sent else "inbox"
+            self._did(person, None, "restore", item=item, to=back)
         else:
             self._did(person, None, "purge", item=item)
 
@@ -205,6 +210,7 @@ class SeedRun:
             "send",
             to=[self.stage.address(other.number), "c@partner.example"],
         )
+        person.sent.add(person.items[-1])
 
     def _did(self, person: Person, kept: list[str] | None, do: str, **more: Any) -> bool:
         result = self.stage.try_act(person.number, do, **more)

@@ -170,15 +170,24 @@ def judge(
 
 
 def _match(connection: duckdb.DuckDBPyConnection, killed: Sequence[tuple[int, int]]) -> None:
-    """Match acts and events; once more without the answers that turn out to be void."""
+    """Match acts and events; again without the answers that turn out to be void, till none does.
+
+    What a dead worker saw, the next may have seen and died too: void answers come to light one
+    after the other.
+    """
     connection.register("killed", pa.Table.from_arrays(_columns(killed), schema=KILLED_SCHEMA))
     connection.execute("CREATE OR REPLACE TEMP TABLE void (number BIGINT)")
-    connection.execute(sql("audit_acts"))
-    connection.execute(sql("audit_pairs"))
-    connection.execute(sql("audit_void"))
-    if connection.execute("SELECT count(*) FROM void").fetchall() != [(0,)]:
+    while True:
         connection.execute(sql("audit_acts"))
         connection.execute(sql("audit_pairs"))
+        known = _count(connection, "void")
+        connection.execute(f"INSERT INTO void {sql('audit_void')}")
+        if _count(connection, "void") == known:
+            return
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
 def _columns(spans: Sequence[tuple[int, int]]) -> list[pa.Array]:

@@ -131,6 +131,8 @@ listed AS (
                  THEN change('email_changed', 'unknown_before', []) END,
             CASE WHEN left_drafts
                  THEN change('email_sent', 'first', ['is_draft', 'folder']) END,
+            CASE WHEN left_drafts AND folder_kind <> 'sent'
+                 THEN change(got_there, 'after_first', ['folder']) END,
             CASE WHEN folder_action IS NOT NULL AND NOT left_drafts
                  THEN change(folder_action,
                              CASE WHEN folder_action = 'email_purged' THEN 'plain' ELSE 'modifies' END,

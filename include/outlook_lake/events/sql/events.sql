@@ -29,7 +29,7 @@ bounded AS (
         (hint_kinds & 7) <> 0 AS notified,
         CASE
             WHEN one.timing IN ('after_first', 'unknown_before')
-                THEN greatest(coalesce(created_at, 0), coalesce(hint_earliest_at, 0))
+                THEN greatest(coalesce(old_seen_at, created_at, 0), coalesce(hint_earliest_at, 0))
             WHEN (hint_kinds & 7) <> 0
                 THEN CASE WHEN together = 1
                           THEN greatest(old_seen_at, coalesce(hint_earliest_at, 0))

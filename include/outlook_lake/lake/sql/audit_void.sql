@@ -3,13 +3,12 @@
 -- reads    act, pair, event     as matched so far
 --          killed               when workers were killed, machine time
 -- grain    one row per answer (its journal number)
--- gives    temp table void
--- used by  outlook_lake.lake.audit, between a first and a second matching
+-- gives    rows for the temp table void
+-- used by  outlook_lake.lake.audit, between one matching and the next
 --
 -- What such an answer showed had to be asked again; until then it could be overtaken. An answer
 -- is void if no event of the item bears its time, and either what it showed is told by events
 -- of a later answer that showed another state, or a worker was killed when it came.
-CREATE OR REPLACE TEMP TABLE void AS
 WITH answers AS (
     SELECT DISTINCT
         tuid,

@@ -1,0 +1,102 @@
+"""Random people, random faults, random crashes, 200 times: the journal has the last word.
+
+What a seed does is in `tests/support/seeds.py`. A few seeds run side by side, each worker with
+a simulator of its own. `--first 57 --seeds 1 --workers 1` plays one again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reporting import finish
+from tests.support.seeds import SeedRun, differences
+from tests.support.stage import stage
+
+PER_STAGE = 20
+"""Seeds one simulator serves: each moves its clock by some hours, which end at machine time."""
+
+
+def main() -> int:
+    """Exit code 0 when no seed shows a difference."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds")
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=3)
+    given = parser.parse_args()
+    numbers = list(range(given.first, given.first + given.seeds))
+    chunks = [numbers[start : start + PER_STAGE] for start in range(0, len(numbers), PER_STAGE)]
+    began = time.monotonic()
+    played: list[dict[str, Any]] = []
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    waiting, running = list(chunks), []
+    while len(played) < len(numbers):
+        running = [process for process in running if process.is_alive()]
+        while waiting and len(running) < given.workers:
+            process = context.Process(target=_play, args=(waiting.pop(0), results))
+            process.start()
+            running.append(process)
+        result = results.get(timeout=600)
+        played.append(result)
+        print(_line(result, len(played), len(numbers), began), file=sys.stderr, flush=True)
+    faults = Counter(kind for one in played for kind in one["faults"])
+    excused = sum(one["verdict"].get("excused", 0) for one in played)
+    wrong = sum(one["differences"] for one in played)
+    finish(
+        seeds=len(played),
+        acts=sum(one["acts"] for one in played),
+        faults=dict(faults),
+        crashes=sum(one["crashes"] for one in played),
+        differences=wrong,
+        excused=excused,
+        failed_seeds=[one["seed"] for one in played if one["differences"]],
+        minutes=round((time.monotonic() - began) / 60, 1),
+    )
+    return 0 if wrong == 0 else 1
+
+
+def _play(numbers: list[int], results: Any) -> None:
+    with tempfile.TemporaryDirectory(prefix="seeds-") as folder:
+        with stage(Path(folder), mailboxes=0, back="P20D") as shared:
+            for number in numbers:
+                results.put(_one(shared, number, Path(folder)))
+
+
+def _one(shared: Any, number: int, folder: Path) -> dict[str, Any]:
+    run = SeedRun(shared, number, folder)
+    try:
+        played = run.run()
+        played["differences"] = differences(played["verdict"])
+    except Exception as error:
+        played = {
+            "seed": number,
+            "acts": run.acts,
+            "faults": run.faults,
+            "crashes": run.crashes,
+            "verdict": {},
+            "differences": 1,
+            "error": f"{type(error).__name__}: {error}"[:300],
+        }
+    return played
+
+
+def _line(result: dict[str, Any], done: int, of: int, began: float) -> str:
+    words = result.get("error") or (
+        "balanced" if not result["differences"] else f"{result['differences']} differences"
+    )
+    spent = time.monotonic() - began
+    return (
+        f"[{done}/{of}, {spent:.0f} s] seed {result['seed']}: {result['acts']} acts, "
+        f"{', '.join(result['faults'])}, {result['crashes']} kills: {words}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
