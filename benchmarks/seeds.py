@@ -63,10 +63,12 @@ def main() -> int:
 
 
 def _play(numbers: list[int], results: Any) -> None:
-    with tempfile.TemporaryDirectory(prefix="seeds-") as folder:
-        with stage(Path(folder), mailboxes=0, back="P20D") as shared:
-            for number in numbers:
-                results.put(_one(shared, number, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="seeds-") as folder,
+        stage(Path(folder), mailboxes=0, back="P20D") as shared,
+    ):
+        for number in numbers:
+            results.put(_one(shared, number, Path(folder)))
 
 
 def _one(shared: Any, number: int, folder: Path) -> dict[str, Any]:

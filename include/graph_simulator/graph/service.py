@@ -41,7 +41,7 @@ class Service:
     foreign_links: int = field(default=0)
 
     def shown(self, box: Box, item: Item, at: int, fields: Iterable[str] | None = None) -> None:
-        """Write a `served` row: this state of the item was in an answer, again or for the first time.
+        """Write a `served` row: an answer showed this state, again or for the first time.
 
         Again matters too: an answer may have gone to a client that died with it.
         """
