@@ -115,7 +115,11 @@ def environment(settings: Settings, options: Options) -> dict[str, str]:
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "4",
-        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+        # Tasks of a killed scheduler are noticed by this check alone (heartbeats are only asked
+        # of a scheduler's own tasks); its default of 300 s would stop the stream for so long.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
