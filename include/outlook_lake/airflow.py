@@ -60,6 +60,13 @@ OUTLOOK_EVENTS = Asset("outlook_events", uri="outlook://lake/events")
 
 CONNECTION_FIELDS = ("conn_type", "login", "password", "host", "schema", "port")
 
+DUE = """
+    SELECT 1 FROM hint JOIN mailbox ON mailbox.mailbox_id = hint.mailbox_id
+    WHERE hint.due_at <= :now AND mailbox.state IN ('priming', 'live')
+      AND mailbox.pause_until <= :now LIMIT 1
+"""
+"""Hints of parked mailboxes, and of those Graph asked to wait for, do not ring."""
+
 ABANDONED_S = 3.0
 """An open segment nobody holds is a dead receiver's once it is this old, s machine."""
 
@@ -134,24 +141,24 @@ class _Bell:
         return all(_is_locked(_lane_lock(self.settings, lane)) for lane in lanes)
 
     def _due(self) -> int:
-        """1 when the earliest hint is due. Asks nothing of a database that is not there yet."""
-        from sqlalchemy import create_engine, func, select
+        """1 when a hint is due that a drain could take; 0 also while there is no database."""
+        from sqlalchemy import create_engine, text
         from sqlalchemy.exc import OperationalError
 
         from outlook_lake.clock import machine_us
-        from outlook_lake.state.tables import hint
+        from outlook_lake.state.database import url_of
 
-        url = self.settings.state_url
-        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        file = self.settings.state_file
+        if file is not None and not file.exists():
             return 0
         if self.engine is None:
-            self.engine = create_engine(url, pool_size=1)
+            self.engine = create_engine(url_of(self.settings), pool_size=1)
         try:
             with self.engine.connect() as connection:
-                earliest = connection.execute(select(func.min(hint.c.due_at))).scalar()
+                due = connection.execute(text(DUE), {"now": machine_us()}).first()
         except OperationalError:  # no tables yet, or locked by a migration: look again
             return 0
-        return int(earliest is not None and earliest <= machine_us())
+        return int(due is not None)
 
 
 def doorbell() -> Asset:

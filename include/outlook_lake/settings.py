@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def knob(default: T, unit: str, doc: str, *, low: float | None = None) -> T:
     """A settings field with its unit, what it is for, and its lowest useful value."""
-    return field(default=default, metadata={"unit": unit, "doc": doc, "low": low})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"unit": unit, "doc": doc, "low": low})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,11 @@ class Settings:
     def state_url(self) -> str:
         """SQLAlchemy URL of the state database."""
         return self.database_url or f"sqlite:///{self.home / 'state' / 'outlook.db'}"
+
+    @property
+    def state_file(self) -> Path | None:
+        """The file of the state database, when it is SQLite under the home."""
+        return None if self.database_url else self.home / "state" / "outlook.db"
 
     @property
     def keys(self) -> Path:

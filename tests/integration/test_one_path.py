@@ -19,6 +19,7 @@ def alive(tmp_path: Path) -> Iterator[Stage]:
     with stage(tmp_path) as made:
         made.run("subscriptions")
         made.run("prime")
+        made.advance("PT5S")  # acts in the second of the watch may go either way
         yield made
 
 
@@ -71,6 +72,7 @@ def test_notifications_that_precede_the_201_find_their_mailbox(tmp_path: Path):
         made.fault("early_notification", rate=1.0)
         made.run("subscriptions")
         made.run("prime")
+        made.advance("PT5S")
         made.act(0, "receive", to=[made.address(0)])
         settled = made.settle()
         assert settled["refused"] == 0
@@ -128,8 +130,8 @@ def test_the_same_hour_has_the_same_bytes_whatever_way_its_batches_came(alive: S
 def test_a_next_link_to_another_host_is_not_followed_and_the_round_does_not_prove(alive: Stage):
     alive.fault("foreign_next_link", rate=1.0)
     alive.advance("PT1H10M")
-    alive.run("catch_up")
-    assert alive.stats()["foreign_links"] >= 0
+    assert alive.run("catch_up")["unproven"] == 3
+    assert alive.stats()["foreign_links"] > 0
     alive.call("DELETE", "faults")
     assert alive.run("catch_up")["unproven"] == 0
 

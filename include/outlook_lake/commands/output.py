@@ -75,8 +75,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 def home_that_exists() -> Settings:
     """The settings of a home somebody has already used; UsageError otherwise."""
     settings = Settings.load()
-    state = settings.state_url
-    if state.startswith("sqlite") and not (settings.home / "state" / "outlook.db").exists():
+    if settings.state_file is not None and not settings.state_file.exists():
         raise UsageError(
             f"there is no lake in {settings.home}: set OUTLOOK_LAKE_HOME to the right folder, "
             "start `make demo`, or connect a tenant with `outlook-lake run subscriptions`"

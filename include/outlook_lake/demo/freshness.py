@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from outlook_lake.clock import to_us
 from outlook_lake.demo.rest import SimulatorApi
+from outlook_lake.lake.merge import LANE
 from outlook_lake.state.database import Database
 from outlook_lake.state.kinds import item_key
 from outlook_lake.state.tables import batch
@@ -56,7 +57,7 @@ class Freshness:
         query = select(batch.c.seq, batch.c.path, batch.c.committed_machine_at)
         with self.db.read() as connection:
             fresh = connection.execute(
-                query.where(batch.c.seq > self._seq).order_by(batch.c.seq)
+                query.where(batch.c.seq > self._seq, batch.c.lane != LANE).order_by(batch.c.seq)
             ).all()
         rows: list[tuple[bytes, str, int]] = []
         for seq, path, committed_us in fresh:

@@ -14,6 +14,7 @@ so all folders are read once more: what still shows nowhere and has no hint is g
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,13 +23,14 @@ from sqlalchemy import text
 
 from outlook_lake import clock
 from outlook_lake.errors import (
-    ConsentError,
     DeltaExpiredError,
     DeltaUnavailableError,
     FolderGoneError,
+    GraphError,
     LeaseLostError,
     MailboxGoneError,
     ThrottledError,
+    TokenRefusedError,
     TransientGraphError,
     UnreachableError,
 )
@@ -43,10 +45,12 @@ from outlook_lake.state.leases import Lease
 
 __all__ = ["Commit", "Walk", "Walker"]
 
+log = logging.getLogger(__name__)
+
 HOLD_S = 5.0
 """A lease is given back after this time (machine), whatever is left."""
 
-CONSENT_WAIT_S = 60.0
+REFUSED_WAIT_S = 60.0
 EXPIRED_LIMIT = 3
 """A folder whose delta expires more often in one walk is left for the next."""
 
@@ -92,6 +96,10 @@ class Walk:
         self._missing: dict[bytes, int] = {}
         self._second_pass = False
         self.done = False
+        self.gave_up = False
+        """Graph refused in a way that asking again would not change."""
+        self.resume_at = 0
+        """Not before (machine microseconds): Graph asked to wait."""
 
     async def go_on(self, lease: Lease) -> None:
         """Walk on until done, until the lease should be given back, or until Graph refuses.
@@ -102,13 +110,20 @@ class Walk:
         try:
             await self._walk(lease, observed)
         except MailboxGoneError as error:
+            self.gave_up = True
             await self._leave(lease, parked=error.code or "no usable mailbox")
         except ThrottledError as error:
             await self._leave(lease, wait_s=error.retry_after)
         except TransientGraphError:
             await self._leave(lease, wait_s=2.0)
-        except ConsentError:
-            await self._leave(lease, wait_s=CONSENT_WAIT_S)
+        except TokenRefusedError:
+            await self._leave(lease)
+            raise
+        except GraphError as error:
+            # Refused, or a link that leads elsewhere: this mailbox stays unproven, others go on.
+            log.warning("a walk stopped: %s", error)
+            self.gave_up = True
+            await self._leave(lease, wait_s=REFUSED_WAIT_S)
         except LeaseLostError:
             self._todo = None
 
@@ -148,6 +163,7 @@ class Walk:
     ) -> None:
         """Give up for now; what was read and not committed is read again."""
         pause = None if wait_s is None else clock.machine_us() + int(wait_s * 1_000_000)
+        self.resume_at = pause or 0
         self._todo = None
         await self._walker.commit(Observed(lease, pause_until=pause, parked=parked))
 

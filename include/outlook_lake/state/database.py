@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
 from outlook_lake.errors import StateError
 from outlook_lake.settings import Settings
 from outlook_lake.state import migrate
 
-__all__ = ["Database"]
+__all__ = ["Database", "url_of"]
 
 BUSY_TIMEOUT_MS = 60_000
 
@@ -32,9 +32,9 @@ class Database:
     @classmethod
     def open(cls, settings: Settings) -> Database:
         """Open the database, made and migrated when it is not there yet."""
-        if settings.state_url.startswith("sqlite:///"):
-            _private_file(Path(settings.state_url.removeprefix("sqlite:///")))
-        engine = create_engine(settings.state_url, pool_pre_ping=False)
+        if settings.state_file is not None:
+            _private_file(settings.state_file)
+        engine = create_engine(url_of(settings))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin)
@@ -58,6 +58,13 @@ class Database:
         options = {"immediate": True}
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
+
+
+def url_of(settings: Settings) -> URL:
+    """Where the state database is; a path may hold any character, so it is not pasted."""
+    if settings.state_file is not None:
+        return URL.create("sqlite", database=str(settings.state_file))
+    return make_url(settings.database_url)
 
 
 def _private_file(path: Path) -> None:

@@ -20,6 +20,7 @@ from outlook_lake.steps.streaming import stop_requested
 
 __all__ = ["catch_up"]
 
+SECOND_US = 1_000_000
 HINTS_WAIT_S = 120.0
 """Longest wait (machine) for the answers to the hints a round made."""
 
@@ -34,7 +35,7 @@ async def catch_up(
     Ends by answering the hints the rounds made and by exporting the hours that became dirty.
     """
     now = clock.graph_us()
-    target = now
+    target = now // SECOND_US * SECOND_US  # a round is dated by Graph's Date, cut to the second
     if hour is not None:
         target = clock.to_us(clock.parse_hour(hour) + clock.HOUR)
         if now < target + app.settings.lake.over_s * 1_000_000:
@@ -94,7 +95,8 @@ async def _walk_all(app: Application, owner: str, walks: dict[int, Walk]) -> int
     while left and not stop_requested(app):
         if time.monotonic() - began > app.settings.stream.run_s:
             break
-        some = list(left)[:AT_ONCE]
+        now = clock.machine_us()
+        some = [mailbox_id for mailbox_id, walk in left.items() if walk.resume_at <= now][:AT_ONCE]
         held = await asyncio.to_thread(
             leases.claim_these, app.db, owner, app.settings.stream.lease_s, some
         )
@@ -103,7 +105,7 @@ async def _walk_all(app: Application, owner: str, walks: dict[int, Walk]) -> int
             walk = left.pop(mailbox_id)
             if walk.done:
                 done += 1
-            else:
+            elif not walk.gave_up:
                 left[mailbox_id] = walk  # to the end of the line
         if not held:
             await asyncio.sleep(0.2)

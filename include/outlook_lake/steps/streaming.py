@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from outlook_lake.application import Application
+from outlook_lake.lake.merge import merge
 from outlook_lake.looks.drain import Drain
 
 __all__ = ["stop_requested", "stream"]
@@ -32,6 +34,8 @@ async def stream(
             lane=lane,
         )
         drained = await drain.run(stop=stop or (lambda: stop_requested(app)), until_idle=until_idle)
+    # A run leaves some hundred small batches: fewer files, quicker live queries.
+    await asyncio.to_thread(merge, app.db, app.settings, run_id=app.run_id)
     return drained.counts()
 
 

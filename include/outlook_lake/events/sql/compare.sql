@@ -121,6 +121,8 @@ listed AS (
             CASE WHEN first_action = 'email_received' AND folder_kind NOT IN ('inbox', 'junk')
                    OR first_action = 'email_sent' AND folder_kind <> 'sent'
                    OR first_action = 'email_drafted' AND folder_kind <> 'drafts'
+                   OR first_action = 'email_added'
+                       AND folder_kind NOT IN ('inbox', 'junk', 'sent', 'drafts')
                  THEN change(got_there, 'after_first', ['folder']) END,
             -- Older than the watch and never seen: silent, unless a notification said otherwise.
             CASE WHEN NOT known AND NOT gone AND NOT in_transit AND first_action IS NULL
