@@ -13,16 +13,25 @@ WITH shown AS (
     FROM act
     WHERE matchable
 ),
-dated AS (
+latest AS (
+    -- Not ASOF JOIN: in DuckDB 2.0.0 it misses some rows of large tables, others at each run.
     SELECT
-        event.*,
-        shown.shown_second
+        event.event_row,
+        max(shown.shown_second) AS shown_second
     FROM event
-    ASOF LEFT JOIN shown
+    JOIN shown
         ON shown.tuid = event.tuid
         AND shown.item_key = event.item_key
         AND shown.seen_action = event.action
         AND shown.shown_second <= event.observed_us
+    GROUP BY event.event_row
+),
+dated AS (
+    SELECT
+        event.*,
+        latest.shown_second
+    FROM event
+    LEFT JOIN latest ON latest.event_row = event.event_row
 ),
 ranked_events AS (
     SELECT
