@@ -140,6 +140,12 @@ def test_a_second_demo_beside_it_is_refused_in_words(demo: RunningDemo, tmp_path
     assert demo.process.poll() is None
 
 
+def test_the_clock_can_be_slowed_to_the_machines_for_what_follows(demo: RunningDemo):
+    simulator = demo.stage.simulator
+    simulator.traffic(generator=True, rate=4, seed=3)
+    assert float(simulator.move_clock(speed=1)["speed"]) == 1.0
+
+
 def test_parts_that_are_killed_come_back_within_five_seconds(demo: RunningDemo):
     for name in ("triggerer", "api-server"):
         before = demo.parts()[name]
