@@ -38,6 +38,7 @@ def services(tmp_path_factory):
     return yaml.safe_load(done.stdout)["services"]
 
 
+@pytest.mark.slow
 def test_it_holds_every_part_of_the_demo(services):
     parts = {"api-server", "scheduler", "dag-processor", "triggerer", "receiver", "postgres"}
     assert parts <= set(services)
@@ -53,6 +54,7 @@ def test_every_part_that_runs_the_product_shares_home_code_and_keys(services):
         }
 
 
+@pytest.mark.slow
 def test_nothing_is_published_beyond_this_machine(services):
     published = [port for part in services.values() for port in part.get("ports", [])]
     assert published

@@ -7,14 +7,15 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from outlook_lake.clock import machine_us
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
-from outlook_lake.state.tables import hint
+from outlook_lake.state.tables import hint, mailbox
 
 
 @pytest.fixture
@@ -90,19 +91,44 @@ async def test_a_dead_receivers_open_segment_counts_and_a_living_ones_does_not(h
     assert await rings(2) == [{"abandoned": 1}]
 
 
-async def test_a_hint_that_is_due_rings_and_one_due_later_does_not(home):
+@pytest.fixture
+def store(home) -> Iterator[Callable[..., None]]:
+    """Puts a hint into the state database, of a mailbox in the given state."""
     db = Database.open(Settings.load())
-    row = {"mailbox_id": 1, "item_id": "x", "kinds": 1, "count": 1}
 
-    def store(key: bytes, due_at: int) -> None:
+    def put(due_at: int, state: str = "live", pause_until: int = 0) -> None:
         with db.write() as connection:
-            connection.execute(insert(hint), {**row, "item_key": key, "due_at": due_at})
+            number = connection.execute(select(func.count()).select_from(mailbox)).scalar_one() + 1
+            connection.execute(
+                insert(mailbox),
+                {
+                    "mailbox_id": number,
+                    "tenant_id": "t",
+                    "aad_id": str(number),
+                    "tuid": str(number),
+                    "shard": 0,
+                    "state": state,
+                    "pause_until": pause_until,
+                },
+            )
+            row = {"mailbox_id": number, "item_key": b"k" * 16, "item_id": "x"}
+            connection.execute(insert(hint), {**row, "kinds": 1, "count": 1, "due_at": due_at})
 
-    store(b"a" * 16, machine_us() + 60_000_000)
-    assert await rings(0.3) == []
-    store(b"b" * 16, machine_us() - 1)
-    assert await rings(2) == [{"due": 1}]
+    yield put
     db.close()
+
+
+async def test_a_hint_that_is_due_rings_and_one_due_later_does_not(store):
+    store(machine_us() + 60_000_000)
+    assert await rings(0.3) == []
+    store(machine_us() - 1)
+    assert await rings(2) == [{"due": 1}]
+
+
+async def test_hints_nobody_could_look_at_now_do_not_ring(store):
+    store(machine_us() - 1, state="parked")
+    store(machine_us() - 1, pause_until=machine_us() + 60_000_000)
+    assert await rings(0.3) == []
 
 
 async def test_a_home_without_a_database_is_no_reason_to_fail_nor_to_make_one(home):

@@ -115,6 +115,7 @@ def test_what_is_due_together_goes_in_one_post(graph: SimulatorProcess, mailbox:
     assert max(len(post) for post in sink.posts) <= 50 and len(sink.posts) < 20
 
 
+@pytest.mark.slow
 def test_what_was_not_answered_2xx_comes_again_after_a_pause(
     graph: SimulatorProcess, mailbox: str
 ) -> None:

@@ -162,6 +162,7 @@ ACTS = st.lists(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+@pytest.mark.slow
 @given(script=ACTS, size=st.integers(1, 4))
 def test_whoever_merges_the_rounds_knows_what_is_in_the_folder(
     graph: SimulatorProcess, script: list[tuple[str, int, str]], size: int

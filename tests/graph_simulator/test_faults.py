@@ -263,6 +263,7 @@ def test_a_new_item_can_be_missing_for_a_while(graph: SimulatorProcess, mailbox:
         assert graph.get(path).status == 200
 
 
+@pytest.mark.slow
 def test_what_just_changed_can_lag_behind_but_never_run_backwards(
     graph: SimulatorProcess, mailbox: str
 ) -> None:

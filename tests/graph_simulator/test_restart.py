@@ -12,6 +12,7 @@ from tests.support.simulator import start_simulator, subscribe
 from tests.support.sink import open_sink
 
 
+@pytest.mark.slow
 def test_a_killed_simulator_goes_on_with_mailboxes_tokens_and_pending_deliveries(
     tmp_path: Path,
 ) -> None:
@@ -50,6 +51,7 @@ def test_a_killed_simulator_goes_on_with_mailboxes_tokens_and_pending_deliveries
             second.stop()
 
 
+@pytest.mark.slow
 def test_the_clock_goes_on_along_its_line(tmp_path: Path) -> None:
     first = start_simulator(tmp_path, mailboxes=1, options=("--start-back", "PT9H"))
     first.control("POST", "clock", {"advance": "PT1H"})
@@ -64,6 +66,7 @@ def test_the_clock_goes_on_along_its_line(tmp_path: Path) -> None:
         second.stop()
 
 
+@pytest.mark.slow
 def test_two_simulators_do_not_share_a_state_folder(tmp_path: Path) -> None:
     first = start_simulator(tmp_path, mailboxes=1)
     try:

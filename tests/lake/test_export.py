@@ -162,6 +162,7 @@ def test_running_twice_changes_nothing(db: Database, settings: Settings) -> None
     shuffle=st.randoms(use_true_random=False),
     threads=st.integers(1, 2),
 )
+@pytest.mark.slow
 def test_the_same_events_give_the_same_bytes_whatever_batches_they_came_in(
     tmp_path: Path, cuts: list[int], shuffle: random.Random, threads: int
 ) -> None:
