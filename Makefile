@@ -55,6 +55,10 @@ drill: setup ## Break something and prove that nothing was lost: NAME=chaos ...
 	@test -n "$(NAME)" || { echo "which one? make drill NAME=chaos" >&2; exit 2; }
 	@$(PY) -m benchmarks.$(NAME)
 
+docs: setup ## Write docs/cli.md and docs/data-dictionary.md anew from the code
+	@$(PY) -m outlook_lake.commands.document docs/cli.md
+	@$(PY) -m outlook_lake.lake.dictionary docs/data-dictionary.md
+
 lock: setup ## Pin requirements.txt anew from requirements.in
 	@.lake-home/bootstrap/bin/uv pip compile --universal --python-version 3.11 --no-header \
 	    --no-annotate --quiet requirements.in -o requirements.txt
