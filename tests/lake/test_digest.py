@@ -36,7 +36,7 @@ def other(field: pa.Field) -> Any:
     if field.name == "recipients":
         return [{"key": lake.key("to"), "domain": "a", "kind": "to", "external": True}]
     if field.name == "rule":
-        return {"rule_key": lake.key("rule"), "actions": ["forward"]}
+        return {"rule_key": lake.key("rule"), "actions": ["forward"], "forward_keys": [b"k"]}
     return ["another"]
 
 
@@ -90,3 +90,12 @@ def test_a_slice_of_a_longer_table_has_the_digest_of_its_own_rows() -> None:
     taken.update(table.to_batches()[0].slice(3, 4))
 
     assert taken.hexdigest() == digest(rows[3:7])
+
+
+def test_another_key_inside_a_rule_is_another_digest() -> None:
+    digests = {
+        digest([lake.event(1, rule={"rule_key": lake.key("rule"), "forward_keys": keys})])
+        for keys in ([], [b"a"], [b"b"], [b"a", b"b"], [b"ab"])
+    }
+
+    assert len(digests) == 5

@@ -36,7 +36,7 @@ RULE = pa.struct(
         pa.field("enabled", pa.bool_()),
         pa.field("opaque", pa.bool_()),
         pa.field("actions", pa.list_(pa.string())),
-        pa.field("forward_keys", pa.list_(KEY)),
+        pa.field("forward_keys", pa.list_(pa.binary())),  # pandas reads no list of fixed width
         pa.field("forward_domains", pa.list_(pa.string())),
         pa.field("external_forward", pa.bool_()),
         pa.field("target_folder_kind", pa.string()),

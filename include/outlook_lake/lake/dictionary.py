@@ -105,6 +105,8 @@ def _type(kind: pa.DataType) -> str:
         return "timestamp, UTC, µs"
     if pa.types.is_fixed_size_binary(kind):
         return f"{kind.byte_width} bytes"
+    if pa.types.is_binary(kind):
+        return "bytes"
     if pa.types.is_list(kind):
         return f"list of {_type(kind.value_type)}"
     if pa.types.is_struct(kind):
