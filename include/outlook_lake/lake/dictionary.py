@@ -73,9 +73,9 @@ _HOURS = {
     "digest": "SHA-256 of its rows; the same events give the same digest",
     "sealed_at": "Graph's time when its file was last written; null while there is none",
     "maturity": "open, settled or final",
-    "mailboxes": "mailboxes in scope in that hour",
-    "complete": "of these, how many are proven complete",
-    "gaps": "of these, how many have a recorded gap",
+    "mailboxes": "mailboxes that were watched in that hour",
+    "complete": "of these, how many are proven by a round that started after the hour",
+    "gaps": "recorded gaps that touch the hour and are not filled",
     "is_dirty": "events came after the file was written; the next export writes it again",
 }
 

@@ -3,7 +3,8 @@
 SHA-256 over the sorted rows in parts of 20,480, column by column in schema order:
 1. a column with nulls in this part first gives one byte a row (1 = there, 0 = null);
 2. then its values as Arrow lays them out, little-endian, null slots as zero or empty;
-   booleans and words as one byte and as text; texts, bytes and lists as 32-bit lengths, then content.
+   booleans and words as one byte and as text; texts, bytes and lists as 32-bit lengths, then
+   content.
 Nothing that depends on batches, threads, dictionaries or the writing library goes in.
 """
 
