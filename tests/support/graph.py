@@ -210,6 +210,21 @@ def message_row(number: int = 1, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def answering(*answers: web.Response) -> Handler:
+    """A handler that gives these answers one after another, the last for ever."""
+    left = list(answers)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        return web.Response(
+            status=answer.status,
+            body=answer.body,
+            headers={k: v for k, v in answer.headers.items() if k.lower() != "content-length"},
+        )
+
+    return handler
+
+
 async def wait_until(claim: Callable[[], bool], within_s: float = 5.0) -> None:
     """Wait for a claim to become true; fails the test when it does not."""
     async with asyncio.timeout(within_s):
