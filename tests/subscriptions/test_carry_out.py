@@ -1,14 +1,9 @@
-"""Every mailbox is watched, once, whatever Graph answers and wherever a run dies."""
+"""Every mailbox is watched, once, wherever a run dies."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,158 +11,12 @@ from aiohttp import web
 from sqlalchemy import select, update
 
 from outlook_lake import clock
-from outlook_lake.errors import ConsentError, UnreachableError, UsageError
 from outlook_lake.receiver.client_state import Proof, check, load_keys
-from outlook_lake.settings import ReceiverSettings, Settings, SubscriptionSettings
-from outlook_lake.state import Database
+from outlook_lake.settings import SubscriptionSettings
 from outlook_lake.state.tables import gap, lease, mailbox, subscription, tenant
-from outlook_lake.subscriptions.carry_out import subscribe
-from outlook_lake.tenants.registry import Tenant, register_tenant
 from outlook_lake.tenants.scope import park
-from tests.support.graph import SmallGraph, graph_error, json_body, small_graph, wait_until
-
-URL = "https://hooks.contoso.example/notifications"
-
-
-class Desk:
-    """Graph's side of subscriptions, with its refusals."""
-
-    def __init__(self) -> None:
-        self.alive: dict[str, dict[str, Any]] = {}
-        self.longest_min = 10_080
-        self.name_ids_in_409 = True
-        self.answers_first: list[Callable[[], web.Response]] = []
-        """Given to the next POSTs instead of an answer."""
-        self.posts: list[float] = []
-        self.in_flight = self.highest = 0
-        self.base = ""
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        self.in_flight += 1
-        self.highest = max(self.highest, self.in_flight)
-        try:
-            await asyncio.sleep(0.01)
-            return await self._answer(request)
-        finally:
-            self.in_flight -= 1
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        subscription_id = request.path.rpartition("/")[2]
-        if request.method == "POST":
-            self.posts.append(time.monotonic())
-            if self.answers_first:
-                return self.answers_first.pop(0)()
-            return self.create(await request.json())
-        if request.method == "GET":
-            return json_body({"value": list(self.alive.values())})
-        if subscription_id not in self.alive:
-            return graph_error(404, "ResourceNotFound")
-        if request.method == "DELETE":
-            del self.alive[subscription_id]
-            return web.Response(status=204)
-        entry = self.alive[subscription_id]
-        return self._granted(entry, await request.json()) or json_body(entry)
-
-    def create(self, body: dict[str, Any]) -> web.Response:
-        for known in self.alive.values():
-            if known["resource"] == body["resource"]:
-                told = f"Existing subscription id: {known['id']}" if self.name_ids_in_409 else ""
-                return graph_error(409, "InvalidRequest", told)
-        entry = {**body, "id": str(uuid.uuid4())}
-        refused = self._granted(entry, body)
-        if refused is not None:
-            return refused
-        self.alive[entry["id"]] = entry
-        return web.json_response(entry, status=201)
-
-    def _granted(self, entry: dict[str, Any], body: dict[str, Any]) -> web.Response | None:
-        until = datetime.fromisoformat(body["expirationDateTime"])
-        if until > datetime.now(UTC) + timedelta(minutes=self.longest_min):
-            text = f"Subscription expiration can only be {self.longest_min} minutes in the future."
-            return graph_error(400, "ExtensionError", text)
-        entry["expirationDateTime"] = until.strftime("%Y-%m-%dT%H:%M:%S.0000000Z")
-        return None
-
-
-@pytest.fixture(autouse=True)
-def _own_clock(monkeypatch):
-    monkeypatch.delenv(clock.CLOCK_ENV, raising=False)
-    clock.set_offset(0.0)
-    yield
-    clock.set_offset(0.0)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return replace(
-        Settings(),
-        home=tmp_path,
-        receiver=ReceiverSettings(notification_url=URL),
-        subscriptions=SubscriptionSettings(writes_per_s=1000.0),
-    )
-
-
-@pytest.fixture
-def db(settings: Settings):
-    database = Database.open(settings)
-    yield database
-    database.close()
-
-
-def add_mailboxes(db: Database, tenant_id: str, count: int) -> None:
-    with db.write() as connection:
-        connection.execute(
-            mailbox.insert(),
-            [
-                {
-                    "tenant_id": tenant_id,
-                    "aad_id": f"7a1e5c00-1111-4222-8333-{n:012d}",
-                    "tuid": f"tuid-{n}",
-                    "shard": n % 256,
-                    "state": "new",
-                }
-                for n in range(count)
-            ],
-        )
-
-
-class Company:
-    """A tenant, its mailboxes and Graph's desk; `run` is one run of the step."""
-
-    def __init__(self, db: Database, settings: Settings, folder: Path) -> None:
-        self.db, self.settings, self.folder = db, settings, folder
-        self.desk = Desk()
-        self.tenant: Tenant | None = None
-
-    async def run(self) -> dict[str, int]:
-        async with small_graph(self.folder, self.desk) as graph:
-            return await self.run_with(graph)
-
-    async def run_with(self, graph: SmallGraph) -> dict[str, int]:
-        graph.now = datetime.now(UTC).replace(microsecond=0)
-        self.began = clock.to_us(graph.now)
-        if self.tenant is None:
-            self.tenant = register_tenant(self.db, "acme", graph.credentials, "acme")
-            add_mailboxes(self.db, self.tenant.tenant_id, 3)
-        async with graph.client() as client:
-            return await subscribe(self.db, client, self.settings, self.tenant)
-
-    def rows(self, table: Any) -> Any:
-        with self.db.read() as connection:
-            return connection.execute(select(table)).all()
-
-    def change(self, table: Any, **values: Any) -> None:
-        with self.db.write() as connection:
-            connection.execute(update(table).values(**values))
-
-
-@pytest.fixture
-def company(db: Database, settings: Settings, tmp_path: Path) -> Company:
-    return Company(db, settings, tmp_path)
-
-
-def counted(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
+from tests.support.graph import small_graph, wait_until
+from tests.support.subscriptions import URL, Company, add_mailboxes, counted
 
 
 async def test_every_new_mailbox_is_watched_and_waits_to_be_primed(company: Company):
@@ -324,85 +173,21 @@ async def test_who_is_back_from_being_parked_is_primed_again_and_its_gap_ends(co
 
 
 async def test_a_run_that_died_holding_the_lease_is_waited_out(company: Company):
+    company.desk.may_answer.clear()  # so that no answer of Graph comes before the death
     async with small_graph(company.folder, company.desk) as graph:
         dying = asyncio.create_task(company.run_with(graph))
-        await wait_until(lambda: bool(company.desk.posts))
+        await wait_until(lambda: len(company.desk.posts) == 3)
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
-        with company.db.write() as connection:
-            connection.execute(
-                update(lease).values(
-                    lease_by="a dead run", lease_until=clock.machine_us() + 1_500_000
-                )
-            )
+        # Unlike a cancelled run a killed one gives nothing back.
+        until = clock.machine_us() + 1_500_000
+        company.change(lease, lease_by="a dead run", lease_until=until)
+        company.desk.may_answer.set()
         counts = await company.run_with(graph)
 
+    assert clock.machine_us() > until
     assert counts["planned"] == 3
     assert {row.state for row in company.rows(subscription)} == {"active"}
-
-
-async def test_a_shorter_limit_named_by_graph_is_taken(company: Company):
-    company.desk.longest_min = 4_230
-
-    counts = await company.run()
-
-    assert counts["created"] == 3
-    lives = {(row.expires_at - company.began) / 60e6 for row in company.rows(subscription)}
-    assert all(4_000 < life < 4_230 for life in lives)
-
-
-async def test_a_mailbox_that_is_none_is_parked_and_the_rest_goes_on(company: Company):
-    company.desk.answers_first = [lambda: graph_error(404, "MailboxNotEnabledForRESTAPI")]
-
-    counts = await company.run()
-
-    assert counted(counts) == {"planned": 3, "created": 2, "parked": 1, "priming": 2}
-    (parked,) = [row for row in company.rows(mailbox) if row.state == "parked"]
-    assert parked.reason == "no_mailbox"
-    assert parked.recheck_at > clock.machine_us()
-
-
-async def test_a_throttled_write_is_asked_again_in_the_same_run(company: Company):
-    company.desk.answers_first = [
-        lambda: graph_error(429, "TooManyRequests", headers={"Retry-After": "0.1"})
-    ] * 5
-
-    counts = await company.run()
-
-    assert counts["created"] == 3
-
-
-async def test_an_address_graph_cannot_reach_is_said_in_words(company: Company):
-    company.desk.answers_first = [
-        lambda: graph_error(
-            400, "ValidationError", "Subscription validation request failed. CANARY"
-        )
-    ] * 3
-
-    with pytest.raises(UnreachableError, match="receiver runs") as caught:
-        await company.run()
-
-    assert "CANARY" not in str(caught.value)
-    assert {row.state for row in company.rows(mailbox)} == {"subscribing"}
-    assert counted(await company.run())["created"] == 3
-
-
-async def test_a_refused_permission_stops_the_run_and_is_told(company: Company):
-    company.desk.answers_first = [lambda: graph_error(403, "ErrorAccessDenied")] * 3
-
-    with pytest.raises(ConsentError):
-        await company.run()
-
-    assert all("ErrorAccessDenied" in row.last_error for row in company.rows(subscription))
-
-
-async def test_without_a_public_address_nothing_is_asked(company: Company):
-    company.settings = replace(company.settings, receiver=ReceiverSettings(notification_url=""))
-
-    with pytest.raises(UsageError, match="OUTLOOK_LAKE_RECEIVER_NOTIFICATION_URL"):
-        await company.run()
-
-    assert company.desk.posts == []
 
 
 async def test_writes_keep_the_pace_and_run_beside_each_other(company: Company):
