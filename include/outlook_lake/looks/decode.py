@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
+from outlook_lake.errors import UnreachableError
 from outlook_lake.events.observation import Person, Row
 from outlook_lake.graph.messages import Flag, Message, Recipient
 from outlook_lake.state.kinds import item_key
 from outlook_lake.state.leases import Lease
 from outlook_lake.tenants.directory import DirectoryKey, address_key
 
-__all__ = ["NO_HINT", "Decoder", "is_whole"]
+__all__ = ["NO_HINT", "Decoder", "is_whole", "readable"]
 
 NO_HINT: Row = (0, None, None, 0, 0)
 """Hint columns of a row no hint led to: kinds, first_at, earliest_at, count, attempts."""
 
 CACHED = 200_000
+Body = TypeVar("Body", bound=bytes | msgspec.Raw)
+Made = TypeVar("Made")
 NOBODY: tuple[bytes | None, str | None] = (None, None)
+
+
+def readable(decode: Callable[[Body], Made], body: Body) -> Made:
+    """What `decode` makes of a body; UnreachableError when it is something else."""
+    try:
+        return decode(body)
+    except msgspec.DecodeError:
+        raise UnreachableError("Graph answered with something else than was asked for") from None
 
 
 def is_whole(message: Message) -> bool:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from msgspec import UNSET
 from sqlalchemy import Connection, text
 
 from outlook_lake import clock
-from outlook_lake.errors import ConsentError, DeltaExpiredError, DeltaUnavailableError
+from outlook_lake.errors import (
+    ConsentError,
+    DeltaExpiredError,
+    DeltaUnavailableError,
+    UnreachableError,
+)
 from outlook_lake.events.commit import check_fences
 from outlook_lake.graph.batch import BatchRequest
 from outlook_lake.graph.client import GraphClient
@@ -25,6 +30,7 @@ from outlook_lake.graph.resources import (
     folders_delta_path,
     folders_path,
 )
+from outlook_lake.looks.decode import readable
 from outlook_lake.state import Database
 from outlook_lake.state.leases import Lease
 
@@ -93,36 +99,44 @@ async def _well_known(client: GraphClient, lease: Lease) -> dict[str, Folder]:
     found: dict[str, Folder] = {}
     for item, request in zip(answer.items, requests, strict=True):
         if item.status == 200:
-            found[item.id] = decode_folder(item.body)
+            found[item.id] = readable(decode_folder, item.body)
         elif item.status != 404:  # not every mailbox has an archive folder
             raise item.error(request.path)
     return found
 
 
 async def _by_delta(client: GraphClient, lease: Lease) -> list[Folder]:
-    folders: list[Folder] = []
-    link: str | None = folders_delta_path(lease.aad_id)
-    while link:
-        answer = await client.get(link, mailbox=lease.aad_id)
-        page = decode_folders(answer.body)
-        folders += page.value
-        link = page.next_link
+    pages = _pages(client, lease, folders_delta_path(lease.aad_id), set())
+    folders = [folder async for folder in pages]
     return [f for f in folders if f.removed is UNSET and not f.is_search]
 
 
 async def _by_listing(client: GraphClient, lease: Lease) -> list[Folder]:
     folders: list[Folder] = []
     parents: list[str | None] = [None]
+    asked: set[str] = set()
     while parents:
-        link: str | None = folders_path(lease.aad_id, parents.pop())
-        while link:
-            answer = await client.get(link, mailbox=lease.aad_id)
-            page = decode_folders(answer.body)
-            inside = [folder for folder in page.value if not folder.is_search]
-            folders += inside
-            parents += [folder.id for folder in inside]
-            link = page.next_link
+        async for folder in _pages(client, lease, folders_path(lease.aad_id, parents.pop()), asked):
+            if not folder.is_search:
+                folders.append(folder)
+                parents.append(folder.id)
     return folders
+
+
+async def _pages(
+    client: GraphClient, lease: Lease, first: str, asked: set[str]
+) -> AsyncIterator[Folder]:
+    """Folders page by page; UnreachableError when the links lead in a circle."""
+    link: str | None = first
+    while link:
+        if link in asked:
+            raise UnreachableError("Graph's pages lead in a circle")
+        asked.add(link)
+        answer = await client.get(link, mailbox=lease.aad_id)
+        page = readable(decode_folders, answer.body)
+        for folder in page.value:
+            yield folder
+        link = page.next_link
 
 
 def _store(

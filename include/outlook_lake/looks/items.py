@@ -27,7 +27,7 @@ from outlook_lake.graph.batch import BATCH_LIMIT, BatchAnswer, BatchItem, BatchR
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.graph.messages import decode_message
 from outlook_lake.graph.resources import message_path
-from outlook_lake.looks.decode import Decoder
+from outlook_lake.looks.decode import Decoder, is_whole
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database
 from outlook_lake.state.kinds import HintKind
@@ -119,20 +119,24 @@ def _units(work: Work) -> list[Work]:
 
 
 async def _look_unit(client: GraphClient, decoder: Decoder, settings: Settings, unit: Work) -> None:
-    flat = [(one, hint) for one, hints in unit for hint in hints]
+    flat: list[tuple[Observed, DueHint, str]] = []
+    for one, hints in unit:
+        for hint in hints:
+            try:
+                flat.append((one, hint, message_path(one.lease.aad_id, hint.item_id)))
+            except UntrustedLinkError:
+                one.refused.append((hint.item_key, hint.count, "untrusted"))
     for start in range(0, len(flat), BATCH_LIMIT):
         some = flat[start : start + BATCH_LIMIT]
-        requests = [
-            BatchRequest(str(n), message_path(one.lease.aad_id, hint.item_id))
-            for n, (one, hint) in enumerate(some)
-        ]
+        requests = [BatchRequest(str(n), path) for n, (_, _, path) in enumerate(some)]
         try:
             answer = await client.batch(requests)
         except GraphError as error:
-            for one, hint in flat[start:]:
-                _later(one, hint, settings, error)
+            # A batch refused as a whole says nothing about any one item or mailbox in it.
+            for one, hint, _ in flat[start:]:
+                _ask_again(one, hint, error)
             return
-        _take(answer, some, requests, decoder, settings)
+        _take(answer, [(one, hint) for one, hint, _ in some], requests, decoder, settings)
 
 
 def _take(
@@ -157,10 +161,13 @@ def _seen(
     try:
         message = decode_message(item.body)
     except msgspec.DecodeError:
-        one.refused.append((hint.item_key, hint.count, "not_a_message"))
+        _unusable(one, hint, "not_a_message")
         return
     if message.id != hint.item_id:
-        one.refused.append((hint.item_key, hint.count, "another_id"))
+        _unusable(one, hint, "another_id")
+        return
+    if not is_whole(message):  # what it leaves out would look like a change
+        _unusable(one, hint, "not_whole")
         return
     notified = hint.kinds & int(HintKind.CREATED | HintKind.UPDATED | HintKind.DELETED)
     one.rows.append(
@@ -212,14 +219,9 @@ def _not_seen(
 
 def _later(one: Observed, hint: DueHint, settings: Settings, error: GraphError) -> None:
     """What an error means for a hint: wait, try again, or give it up in words."""
-    now = clock.machine_us()
-    if isinstance(error, ThrottledError):
-        one.pause_until = max(one.pause_until or 0, now + int(error.retry_after * 1_000_000))
-        one.later.append(
-            HintLater(hint.item_key, one.pause_until, HintKind.RETRY, "throttled", attempts=0)
-        )
-    elif isinstance(error, MailboxGoneError):
+    if isinstance(error, MailboxGoneError):
         one.parked = error.code or "no usable mailbox"
+        now = clock.machine_us()
         one.later.append(HintLater(hint.item_key, now, HintKind.RETRY, "parked", attempts=0))
     elif isinstance(error, UntrustedLinkError):
         one.refused.append((hint.item_key, hint.count, "untrusted"))
@@ -227,7 +229,30 @@ def _later(one: Observed, hint: DueHint, settings: Settings, error: GraphError) 
         # One bad item must not be asked for ever; the next round still covers its mailbox.
         one.refused.append((hint.item_key, hint.count, "refused"))
     else:
-        wait_s = min(LONGEST_WAIT_S, 2.0 ** min(hint.attempts, 8))
-        reason = error.code or type(error).__name__
-        due_at = now + int(wait_s * 1_000_000)
-        one.later.append(HintLater(hint.item_key, due_at, HintKind.RETRY, reason))
+        _ask_again(one, hint, error)
+
+
+def _unusable(one: Observed, hint: DueHint, reason: str) -> None:
+    """A good status with a bad body: once may be chance, many times is an outcome."""
+    if hint.attempts >= GIVE_UP_AFTER:
+        one.refused.append((hint.item_key, hint.count, reason))
+    else:
+        _back_off(one, hint, reason)
+
+
+def _ask_again(one: Observed, hint: DueHint, error: GraphError) -> None:
+    """Nothing was learnt: the hint stays."""
+    if isinstance(error, ThrottledError):
+        now = clock.machine_us()
+        one.pause_until = max(one.pause_until or 0, now + int(error.retry_after * 1_000_000))
+        one.later.append(
+            HintLater(hint.item_key, one.pause_until, HintKind.RETRY, "throttled", attempts=0)
+        )
+    else:
+        _back_off(one, hint, error.code or type(error).__name__)
+
+
+def _back_off(one: Observed, hint: DueHint, reason: str) -> None:
+    wait_s = min(LONGEST_WAIT_S, 2.0 ** min(hint.attempts, 8))
+    due_at = clock.machine_us() + int(wait_s * 1_000_000)
+    one.later.append(HintLater(hint.item_key, due_at, HintKind.RETRY, reason))

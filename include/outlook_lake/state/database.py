@@ -34,7 +34,8 @@ class Database:
         """Open the database, made and migrated when it is not there yet."""
         if settings.state_file is not None:
             _private_file(settings.state_file)
-        engine = create_engine(url_of(settings))
+        # An error of the database must not quote the addresses and ids it was given.
+        engine = create_engine(url_of(settings), hide_parameters=True)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin)
