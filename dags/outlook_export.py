@@ -26,13 +26,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
+from airflow.sdk import CronDataIntervalTimetable, dag, task
 
 from outlook_lake.airflow import (
     OUTLOOK_EVENTS,
     announce_hours,
     hour_of,
     not_over_yet,
+    one_tenant,
     run_step,
 )
 
@@ -47,15 +48,7 @@ from outlook_lake.airflow import (
     max_active_runs=2,
     default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=10)},
     doc_md=__doc__,
-    params={
-        "tenant": Param(
-            None,
-            type=["null", "string"],
-            title="Tenant",
-            description="Its domain, for example contoso.com; empty = every tenant",
-            section="Scope",
-        )
-    },
+    params={"tenant": one_tenant()},
     tags=["outlook", "hourly", "backfill"],
 )
 def outlook_export() -> None:

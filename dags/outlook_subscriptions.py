@@ -18,9 +18,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
+from airflow.sdk import CronDataIntervalTimetable, dag, task
 
-from outlook_lake.airflow import MAILBOXES_WAITING, run_step
+from outlook_lake.airflow import MAILBOXES_WAITING, one_tenant, run_step
 
 
 @dag(
@@ -32,15 +32,7 @@ from outlook_lake.airflow import MAILBOXES_WAITING, run_step
     max_active_runs=1,
     default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=10)},
     doc_md=__doc__,
-    params={
-        "tenant": Param(
-            None,
-            type=["null", "string"],
-            title="Tenant",
-            description="Its domain, for example contoso.com; empty = every tenant",
-            section="Scope",
-        )
-    },
+    params={"tenant": one_tenant()},
     tags=["outlook", "live"],
 )
 def outlook_subscriptions() -> None:

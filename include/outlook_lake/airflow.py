@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.listeners import hookimpl
-from airflow.sdk import Asset, AssetWatcher
+from airflow.sdk import Asset, AssetWatcher, Param
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from outlook_lake.settings import Settings
@@ -45,6 +45,7 @@ __all__ = [
     "draining",
     "hour_of",
     "not_over_yet",
+    "one_tenant",
     "remove_old_task_logs",
     "run_step",
     "tenant_connection",
@@ -219,6 +220,17 @@ def run_step(name: str, **arguments: Any) -> dict[str, Any]:
         raise AirflowFailException(str(error)) from error
     log.info("%s: %s", name, counts)
     return dict(counts)
+
+
+def one_tenant() -> Param:
+    """The form field that limits a run to one tenant."""
+    return Param(
+        None,
+        type=["null", "string"],
+        title="Tenant",
+        description="Its domain, for example contoso.com; empty = every tenant",
+        section="Scope",
+    )
 
 
 def announce_hours(outlet_events: Any, counts: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from sqlalchemy import text
 
@@ -27,7 +28,7 @@ HINTS_WAIT_S = 120.0
 
 async def catch_up(
     app: Application, hour: str | None = None, tenant: str | None = None
-) -> dict[str, int | bool | str]:
+) -> dict[str, Any]:
     """One round over every mailbox for which `hour` (or all that is over) is not yet proven.
 
     `hour` is `YYYY-MM-DDTHH`, UTC, Graph time. An hour that is not over is answered
@@ -69,7 +70,7 @@ async def catch_up(
         "observations": applied.observations,
         "events": applied.events,
         "hints_made": applied.postponed,
-        "hours_written": len(report.sealed),
+        "sealed": [f"{one.domain_id}/{one.hour}" for one in report.sealed],
     }
 
 
