@@ -19,7 +19,7 @@ from typing import Self
 from sqlalchemy import select
 
 from outlook_lake.errors import UsageError
-from outlook_lake.events.restored import refuse_restored
+from outlook_lake.events.restored import compare_log
 from outlook_lake.graph.auth import TokenSource
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.graph.offset import keep_offset, load_offset
@@ -71,7 +71,7 @@ class Application:
         `run_id` names this run in leases and the manifest; default: host, process, random.
         """
         db = Database.open(settings)
-        refuse_restored(db, settings)
+        compare_log(db, settings)
         load_offset(db)
         name = run_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         return cls(settings, db, connection, name)

@@ -1,4 +1,4 @@
-"""A state database restored from an older copy: noticed before it gives an event id twice.
+"""Manifest and list of live batches, held together: lag is mended, a restored copy refused.
 
 The list of live batches says which batch was the last when it was written. A database that
 knows fewer was restored: every step refuses, until a person says to go on from it.
@@ -10,15 +10,19 @@ import pyarrow.parquet as pq
 from sqlalchemy import text
 
 from outlook_lake.errors import RestoredStateError
-from outlook_lake.events.manifest import LAST_SEQ, last_seq, live_path
+from outlook_lake.events.manifest import LAST_SEQ, last_seq, live_path, write_live
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
-__all__ = ["accept_restored", "refuse_restored"]
+__all__ = ["accept_restored", "compare_log"]
 
 
-def refuse_restored(db: Database, settings: Settings) -> None:
-    """Raise RestoredStateError when the event log is ahead of the state database."""
+def compare_log(db: Database, settings: Settings) -> None:
+    """Compare the list of live batches with the manifest, at the start of every step.
+
+    A list that lags behind (its writer died right after a commit) is written again. Raises
+    RestoredStateError when it is ahead: the database was restored from an older copy.
+    """
     written = _written(settings)
     with db.read() as connection:
         known = last_seq(connection)
@@ -28,6 +32,8 @@ def refuse_restored(db: Database, settings: Settings) -> None:
             "restored from an older copy. Run `outlook-lake migrate --restored` to go on from it: "
             "events get a new epoch, so that no event id is given twice."
         )
+    if written < known:
+        write_live(db, settings)
 
 
 def accept_restored(db: Database, settings: Settings) -> int:

@@ -43,6 +43,10 @@ VOUCHED_US = 5 * 60 * 1_000_000
 
 SEGMENTS_AT_ONCE = 50
 
+LEASE_S = 5.0
+"""Fifty segments are landed well within it; a lander that died is not missed for long. Two at
+once would still land each segment once: its row commits with its hints."""
+
 UPSERT = text(
     """
     INSERT INTO hint (mailbox_id, item_key, item_id, kinds, first_at, last_at, earliest_at,
@@ -85,10 +89,10 @@ def land(db: Database, settings: Settings, owner: str) -> Landed:
     waiting = ready_segments(staging)
     if not waiting:
         return landed
-    with leases.named(db, "landing", owner) as held:
-        if not held:
-            return landed
-        for start in range(0, len(waiting), SEGMENTS_AT_ONCE):
+    for start in range(0, len(waiting), SEGMENTS_AT_ONCE):
+        with leases.named(db, "landing", owner, LEASE_S) as held:
+            if not held:
+                break
             _land_some(db, settings, waiting[start : start + SEGMENTS_AT_ONCE], landed)
     return landed
 

@@ -27,6 +27,7 @@ from outlook_lake.hints.land import Landed, land
 from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.folders import refresh_tree
 from outlook_lake.looks.items import due_hints, look_at
+from outlook_lake.receiver.segments import ready_segments
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.leases import Lease
@@ -192,7 +193,9 @@ class Drain:
         return found
 
     def _left(self) -> int:
-        """Hints of mailboxes that can be looked at, due now or later."""
+        """Segments to land, and hints of mailboxes that can be looked at, due now or later."""
+        if ready_segments(self.settings.staging):
+            return 1
         with self.db.read() as connection:
             return int(
                 connection.execute(

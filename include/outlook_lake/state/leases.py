@@ -17,7 +17,7 @@ from outlook_lake.state.database import Database
 
 __all__ = ["Lease", "claim_due", "claim_in_state", "named", "release", "renew"]
 
-NAMED_LEASE_US = 60 * 1_000_000
+NAMED_LEASE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,11 @@ def release(connection: Connection, leases: Sequence[Lease]) -> None:
 
 
 @contextmanager
-def named(db: Database, name: str, owner: str) -> Iterator[bool]:
-    """Hold the lease of a kind of work; yields False at once when somebody else has it."""
+def named(db: Database, name: str, owner: str, lease_s: float = NAMED_LEASE_S) -> Iterator[bool]:
+    """Hold the lease of a kind of work; yields False at once when somebody else has it.
+
+    A holder that dies is waited for `lease_s` (machine time), so it should be short.
+    """
     now = clock.machine_us()
     with db.write() as connection:
         connection.execute(
@@ -151,7 +154,7 @@ def named(db: Database, name: str, owner: str) -> Iterator[bool]:
                 "UPDATE lease SET lease_by = :owner, lease_until = :until, fence = fence + 1 "
                 "WHERE name = :name AND (lease_until < :now OR lease_by = :owner)"
             ),
-            {"name": name, "owner": owner, "now": now, "until": now + NAMED_LEASE_US},
+            {"name": name, "owner": owner, "now": now, "until": now + int(lease_s * 1_000_000)},
         ).rowcount
     try:
         yield bool(held)

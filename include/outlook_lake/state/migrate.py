@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DatabaseError
 
 from outlook_lake.errors import StateError
 
@@ -48,7 +49,14 @@ def to_head(engine: Engine) -> None:
 
 
 def _version(engine: Engine) -> str | None:
-    with engine.connect() as connection:
+    try:
+        connection = engine.connect()
+    except DatabaseError as error:
+        raise StateError(
+            f"the state database cannot be opened ({error.orig}): check its rights and the disk; "
+            "a damaged one is replaced by a backup (docs/operate/deploy.md)"
+        ) from error
+    with connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
