@@ -36,9 +36,9 @@ class Check:
         return f"{mark} {self.name}: {self.found}" + (f". {self.cure}" if self.cure else "")
 
 
-def all_checks(settings: Settings, ports: Ports) -> list[Check]:
+def all_checks(settings: Settings, ports: Ports, needed_mb: int = DISK_MB) -> list[Check]:
     """Python, disk, ports: everything is looked at, whatever fails first."""
-    return [_python(), _disk(settings.home), _ports(ports)]
+    return [_python(), _disk(settings.home, needed_mb), _ports(ports)]
 
 
 def refuse_failed(checks: list[Check]) -> None:
@@ -86,11 +86,11 @@ def _python() -> Check:
     )
 
 
-def _disk(home: Path) -> Check:
+def _disk(home: Path, needed_mb: int) -> Check:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     free_mb = shutil.disk_usage(existing).free >> 20
-    right = free_mb >= DISK_MB
-    cure = "" if right else f"The demo needs {DISK_MB} MiB; free some, or set OUTLOOK_LAKE_HOME"
+    right = free_mb >= needed_mb
+    cure = "" if right else f"The demo needs {needed_mb:,} MiB; free some, or set OUTLOOK_LAKE_HOME"
     return Check("disk", right, f"{free_mb:,} MiB free", cure)
 
 

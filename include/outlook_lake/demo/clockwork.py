@@ -37,11 +37,13 @@ class Clockwork:
         *,
         over_s: int,
         slots: int,
+        hang_s: float = QUEUED_TOO_LONG_S,
         restart: Callable[[str], None],
     ) -> None:
         self.airflow = airflow
         self.over = timedelta(seconds=over_s)
         self.slots = slots
+        self.hang_s = hang_s
         self.restart = restart
         self._hour = self._last_hour_over(clock.graph_now())
         self._quarter = self._last_quarter(clock.graph_now())
@@ -121,6 +123,6 @@ class Clockwork:
         queued = {str(task["id"]) for task in self.airflow.tasks("queued")}
         self._queued_since = {name: self._queued_since.get(name, now) for name in queued}
         longest = max((now - since for since in self._queued_since.values()), default=0.0)
-        if longest > QUEUED_TOO_LONG_S and len(self.airflow.tasks("running")) < self.slots:
+        if longest > self.hang_s and len(self.airflow.tasks("running")) < self.slots:
             self._queued_since.clear()
             self.restart(f"did not start a task for {longest:.0f} s")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 import threading
 import time
@@ -133,9 +134,13 @@ def _invite(stage: Stage) -> None:
     program = Path(sys.executable).with_name("outlook-lake")
     with contextlib.suppress(ValueError):
         program = program.relative_to(Path.cwd())
+    home = stage.settings.home
+    chosen = (
+        "" if home == Path.cwd() / ".lake-home" else f"OUTLOOK_LAKE_HOME={shlex.quote(str(home))} "
+    )
     lines = [f"Airflow: http://127.0.0.1:{stage.options.port}", ""]
     lines += ["Try, in another terminal:"]
-    lines += [f'  {program} sql -c "{query}"' for query in QUERIES]
+    lines += [f'  {chosen}{shlex.quote(str(program))} sql -c "{query}"' for query in QUERIES]
     stage.screen.panel("Outlook Activity Lake", lines)
 
 

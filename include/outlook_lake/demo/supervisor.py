@@ -166,7 +166,7 @@ class Supervisor:
             self._replace(running, f"ended ({_how(code)})")
         elif running.part.keeps_children:
             try:
-                children = {c.pid for c in psutil.Process(running.process.pid).children()}
+                children = _living_children(running.process.pid)
             except psutil.NoSuchProcess:
                 return
             if running.children - children:
@@ -214,6 +214,15 @@ def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
         process.wait(max(0.05, deadline - time.monotonic()))
     _signal_session(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _living_children(pid: int) -> set[int]:
+    """A dead child that its parent has not asked after is a zombie: it counts as gone."""
+    return {
+        child.pid
+        for child in psutil.Process(pid).children()
+        if child.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 def _is_ours(leader: int, born: float) -> bool:
