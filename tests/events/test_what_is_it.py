@@ -204,3 +204,18 @@ def test_events_of_a_purged_item_still_say_what_it_was():
     )
     assert gone["from_folder_kind"] == "inbox"
     assert gone["folder_kind"] is None
+
+
+def test_a_look_dated_before_what_is_known_leaves_its_hint_to_be_asked_again():
+    box = received()
+    (answer,) = box.compare(
+        [shown(at=19, hint=UPDATED, is_read=True, hint_attempts=3)]
+    ).answers.to_pylist()
+    assert answer["once_more"]
+
+
+def test_a_delta_row_dated_before_what_is_known_becomes_a_hint():
+    box = received()
+    found = box.compare([shown(at=19, is_read=True)])
+    assert found.events.num_rows == 0
+    assert [row["postponed"] for row in found.answers.to_pylist()] == [True]

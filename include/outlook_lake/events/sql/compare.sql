@@ -159,12 +159,13 @@ judged AS (
         *,
         -- A row of delta about an item under 5 minutes fresh, or with a hint of its own, may be
         -- older than what is known although it came later: it is looked at instead.
-        hint_kinds = 0 AND sighting IN ('delta', 'resync') AND NOT stale
-            AND (waiting OR known AND NOT gone AND old_seen_at > seen_at - 300000000) AS uncertain
+        hint_kinds = 0 AND sighting IN ('delta', 'resync')
+            AND (waiting OR stale OR known AND NOT gone AND old_seen_at > seen_at - 300000000)
+            AS uncertain
     FROM listed
 )
 SELECT
     * EXCLUDE (all_changes),
-    uncertain AND len(all_changes) > 0 AS postponed,
+    uncertain AND (stale OR len(all_changes) > 0) AS postponed,
     CASE WHEN uncertain THEN [] ELSE all_changes END AS changes
 FROM judged
