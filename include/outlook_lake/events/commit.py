@@ -52,7 +52,8 @@ NEW_HINT = text(
 
 PROMOTE = text(
     """
-    UPDATE mailbox SET complete_through = pending_through, pending_through = NULL
+    UPDATE mailbox SET pending_through = NULL, complete_through =
+        CASE WHEN complete_through > pending_through THEN complete_through ELSE pending_through END
     WHERE mailbox_id = :mailbox_id AND pending_through IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM hint h WHERE h.mailbox_id = mailbox.mailbox_id
                       AND (h.first_at <= mailbox.pending_through OR (h.kinds & 120) <> 0))
@@ -145,7 +146,9 @@ def answers(connection: Connection, rows: pa.Table, settings: Settings) -> None:
             ),
             [{**row, "later": later} for row in once_more],
         )
-    if postponed.num_rows:
+    # An absence without an id is postponed for a hint that is there already.
+    unhinted = [row for row in postponed.to_pylist() if row["item_id"] is not None]
+    if unhinted:
         connection.execute(
             NEW_HINT,
             [
@@ -157,7 +160,7 @@ def answers(connection: Connection, rows: pa.Table, settings: Settings) -> None:
                     "first_at": row["seen_at"],
                     "due_at": now,
                 }
-                for row in postponed.to_pylist()
+                for row in unhinted
             ],
         )
     _outcomes(connection, [row for row in answered if row["gone_unseen"]])
@@ -286,7 +289,11 @@ def _mailbox_state(connection: Connection, one: Observed) -> None:
         values["reason"] = one.parked
         values["recheck_at"] = clock.machine_us() + 86_400_000_000
     if one.pending_through is not None:
-        sets.append("pending_through = :pending_through")
+        # Two rounds may overlap: what is proven stays proven.
+        sets.append(
+            "pending_through = CASE WHEN coalesce(pending_through, 0) > :pending_through "
+            "THEN pending_through ELSE :pending_through END"
+        )
         values["pending_through"] = one.pending_through
     if sets:
         connection.execute(

@@ -97,7 +97,7 @@ class Message(Struct, gc=False):
 
 
 class DeltaPage(Struct, gc=False):
-    """A page of messages; `refused` counts rows that could not be read as a message."""
+    """A page of messages; `refused` counts rows without as much as an id."""
 
     value: list[Message]
     next_link: str | None = field(name="@odata.nextLink", default=None)
@@ -174,6 +174,10 @@ class MailboxSettings(Struct, gc=False, rename="camel"):
     user_purpose: str | None = None
 
 
+class _Named(Struct, gc=False):
+    id: str
+
+
 class _RawPage(Struct, gc=False):
     value: list[Raw]
     next_link: str | None = field(name="@odata.nextLink", default=None)
@@ -181,6 +185,7 @@ class _RawPage(Struct, gc=False):
 
 
 _message = msgspec.json.Decoder(Message)
+_named = msgspec.json.Decoder(_Named)
 _page = msgspec.json.Decoder(DeltaPage)
 _raw_page = msgspec.json.Decoder(_RawPage)
 _folder = msgspec.json.Decoder(Folder)
@@ -195,7 +200,7 @@ def decode_message(raw: bytes | Raw) -> Message:
 
 
 def decode_page(body: bytes) -> DeltaPage:
-    """A page of messages. One bad row does not fail its neighbours: it is counted.
+    """A page of messages. One bad row does not fail its neighbours: its id is kept, or it counts.
 
     Raises msgspec.DecodeError when the page itself is not one.
     """
@@ -233,5 +238,9 @@ def _row_by_row(raw: _RawPage) -> DeltaPage:
         try:
             rows.append(_message.decode(row))
         except msgspec.DecodeError:
-            refused += 1
+            try:
+                # Its id is enough to look at it: the row becomes a partial one.
+                rows.append(Message(_named.decode(row).id))
+            except msgspec.DecodeError:
+                refused += 1
     return DeltaPage(rows, raw.next_link, raw.delta_link, refused)

@@ -183,8 +183,9 @@ def _store(
     if gone:
         connection.execute(
             text(
-                "UPDATE folder SET gone_at = coalesce(gone_at, :now), link = NULL, "
-                "link_state = 'none' WHERE mailbox_id = :mailbox_id AND folder_id = :folder_id"
+                "UPDATE folder SET gone_at = coalesce(gone_at, :now), link = NULL, link_state = "
+                "CASE WHEN link_state IN ('live', 'lost') THEN 'lost' ELSE 'none' END "
+                "WHERE mailbox_id = :mailbox_id AND folder_id = :folder_id"
             ),
             [
                 {"now": clock.graph_us(), "mailbox_id": lease.mailbox_id, "folder_id": folder_id}

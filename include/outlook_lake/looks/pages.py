@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from outlook_lake import clock
+from outlook_lake.errors import UnreachableError
 from outlook_lake.events.observation import NewHint, Observed
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.graph.messages import Message, decode_page
 from outlook_lake.graph.resources import message_delta_path, paged
-from outlook_lake.looks.decode import Decoder, is_whole
+from outlook_lake.looks.decode import Decoder, is_whole, readable
 from outlook_lake.looks.folders import FolderState
 from outlook_lake.state.kinds import HintKind, item_key
 
@@ -34,6 +35,8 @@ class Page:
     """Graph's Date of the answer."""
     keys: list[bytes]
     """Keys of the items the page showed."""
+    whole: bool = True
+    """False when a row could not even be named: the page proves nothing."""
 
 
 async def read_page(
@@ -57,7 +60,9 @@ async def read_page(
         mailbox=lease.aad_id,
         prefer=paged(page_size),
     )
-    page = decode_page(answer.body)
+    page = readable(decode_page, answer.body)
+    if not page.delta_link and (not page.next_link or page.next_link == link):
+        raise UnreachableError("Graph's page does not say where the next one is")
     seen_at = clock.to_us(answer.date)
     keys = []
     for n, message in enumerate(page.value):
@@ -75,7 +80,7 @@ async def read_page(
                 sighting=sighting,
             )
         )
-    return Page(page.next_link, page.delta_link, seen_at, keys)
+    return Page(page.next_link, page.delta_link, seen_at, keys, whole=page.refused == 0)
 
 
 def _hint(message: Message, seen_at: int) -> NewHint:

@@ -54,6 +54,9 @@ REFUSED_WAIT_S = 60.0
 EXPIRED_LIMIT = 3
 """A folder whose delta expires more often in one walk is left for the next."""
 
+FAILURES_LIMIT = 7
+"""Failed requests of one walk (some three minutes) before it is left for the next."""
+
 Commit = Callable[[Observed], Awaitable[bool]]
 """Commits through apply; False when the lease was lost."""
 
@@ -79,6 +82,8 @@ class _Folder:
     kind: str
     link: str | None
     resync: bool
+    whole: bool = True
+    """False once a page held rows without an id: its links are not kept, so it comes again."""
     shown: set[bytes] = field(default_factory=set)
     expired: int = 0
 
@@ -94,6 +99,9 @@ class Walk:
         self._last_date: int = 0
         self._whole = True
         self._missing: dict[bytes, int] = {}
+        self._resynced: dict[int, FolderLink] = {}
+        """Links of new listings: kept until the absences they prove are committed with them."""
+        self._failures = 0
         self._second_pass = False
         self.done = False
         self.gave_up = False
@@ -114,8 +122,12 @@ class Walk:
             await self._leave(lease, parked=error.code or "no usable mailbox")
         except ThrottledError as error:
             await self._leave(lease, wait_s=error.retry_after)
-        except TransientGraphError:
-            await self._leave(lease, wait_s=2.0)
+        except TransientGraphError as error:
+            self._failures += 1
+            if self._failures > FAILURES_LIMIT:
+                log.warning("a walk is left for the next: %s", error)
+                self.gave_up = True
+            await self._leave(lease, wait_s=min(2.0**self._failures, REFUSED_WAIT_S))
         except TokenRefusedError:
             await self._leave(lease)
             raise
@@ -125,7 +137,7 @@ class Walk:
             self.gave_up = True
             await self._leave(lease, wait_s=REFUSED_WAIT_S)
         except LeaseLostError:
-            self._todo = None
+            self._start_over()
 
     async def _walk(self, lease: Lease, observed: Observed) -> None:
         began = time.monotonic()
@@ -146,7 +158,9 @@ class Walk:
                     return
                 observed = Observed(lease, keep=True)
         observed.keep = False
-        observed.rows += self._gone(lease)
+        if self._whole:  # what was not read may hold what is missing
+            observed.rows += self._gone(lease)
+            observed.links += self._resynced.values()
         if self._priming:
             observed.primed_at = self._last_date or clock.graph_us()
         elif self._whole:
@@ -164,8 +178,15 @@ class Walk:
         """Give up for now; what was read and not committed is read again."""
         pause = None if wait_s is None else clock.machine_us() + int(wait_s * 1_000_000)
         self.resume_at = pause or 0
-        self._todo = None
+        self._start_over()
         await self._walker.commit(Observed(lease, pause_until=pause, parked=parked))
+
+    def _start_over(self) -> None:
+        """Forget what only this walk knew; what was committed is where the next lease begins."""
+        self._todo = None
+        self._missing.clear()
+        self._resynced.clear()
+        self._second_pass = False
 
     async def _folders(self, lease: Lease) -> list[_Folder]:
         walker = self._walker
@@ -200,12 +221,18 @@ class Walk:
             return Page(None, None, self._last_date, [])
         except FolderGoneError:
             self._whole = False
-            observed.links.append(FolderLink(folder.folder_no, None, "none"))
+            # Should it be back, what is no longer in it must show.
+            observed.links.append(FolderLink(folder.folder_no, None, "lost"))
             return None
         except DeltaUnavailableError:
             self._whole = False
             observed.links.append(FolderLink(folder.folder_no, folder.link, "unavailable"))
             return None
+        self._take(observed, folder, page)
+        return page
+
+    def _take(self, observed: Observed, folder: _Folder, page: Page) -> None:
+        """Where the folder stands after a page, and what its links may say so far."""
         self._started_at = self._started_at or page.date_us
         self._last_date = page.date_us
         folder.link = page.delta_link or page.next_link
@@ -213,16 +240,21 @@ class Walk:
             self._missing.pop(key, None)
         if folder.resync:
             folder.shown.update(page.keys)
-        if page.delta_link:
+        folder.whole = folder.whole and page.whole
+        if not folder.whole:
+            self._whole = False
+        elif not page.delta_link:
+            # A resync keeps no link between pages: what was shown is in memory only.
+            if not folder.resync and folder.folder_no not in self._resynced:
+                observed.links.append(FolderLink(folder.folder_no, page.next_link, "priming"))
+        else:
+            link = FolderLink(folder.folder_no, page.delta_link, "live", self._started_at)
             if folder.resync:
                 self._missing |= self._not_shown(observed.lease, folder)
-            observed.links.append(
-                FolderLink(folder.folder_no, page.delta_link, "live", self._started_at)
-            )
-        elif not folder.resync:
-            # A resync keeps no link between pages: what was shown is in memory only.
-            observed.links.append(FolderLink(folder.folder_no, page.next_link, "priming"))
-        return page
+            if folder.resync or folder.folder_no in self._resynced:
+                self._resynced[folder.folder_no] = link
+            else:
+                observed.links.append(link)
 
     def _not_shown(self, lease: Lease, folder: _Folder) -> dict[bytes, int]:
         """Items the inventory has in a folder and its new listing did not show."""
@@ -246,6 +278,10 @@ class Walk:
             return False
         self._second_pass = True
         self._todo = await self._folders(lease)
+        for folder in self._todo:
+            listed = self._resynced.get(folder.folder_no)
+            if listed is not None:
+                folder.link, folder.resync = listed.link, False
         return True
 
     def _gone(self, lease: Lease) -> list[Row]:
