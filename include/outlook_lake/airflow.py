@@ -311,7 +311,7 @@ def note_of(counts: dict[str, Any]) -> str:
     return ", ".join(
         f"{value:,} {name.replace('_', ' ')}"
         for name, value in sizes.items()
-        if isinstance(value, int) and value
+        if isinstance(value, int) and not isinstance(value, bool) and value
     )
 
 
