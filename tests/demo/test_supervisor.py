@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from outlook_lake.demo.supervisor import Part, Supervisor
+from outlook_lake.demo.supervisor import Part, Supervisor, clear_leftovers
 from tests.support.demo import eventually, session_of
 
 STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
@@ -120,8 +120,7 @@ def test_a_killed_supervisors_parts_are_cleared_away_by_the_next_and_strangers_a
     eventually(lambda: len(members(leader)) == 3, 5)
     mine = os.getpid()
     (tmp_path / "run" / "stranger.pid").write_text(f"{mine} 12345.0")
-    next_one = Supervisor(tmp_path / "run", os.environ, lines.append)
-    assert next_one.clear_leftovers() == 1
+    assert clear_leftovers(tmp_path / "run") == 1
     eventually(lambda: members(leader) == [], 2)
     assert not list((tmp_path / "run").glob("*.pid"))
     assert os.getpid() == mine

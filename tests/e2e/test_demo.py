@@ -144,7 +144,7 @@ def test_a_second_demo_beside_it_is_refused_in_words(demo: RunningDemo, tmp_path
 
 def test_the_clock_can_be_slowed_to_the_machines_for_what_follows(demo: RunningDemo):
     simulator = demo.stage.simulator
-    simulator.traffic(generator=True, rate=8, seed=3)
+    simulator.traffic(generator=True, rate=8, seed=3, readers=0.1)
     assert float(simulator.move_clock(speed=1)["speed"]) == 1.0
 
 
@@ -234,4 +234,18 @@ def test_a_second_start_carries_on(demo: RunningDemo):
     now = demo.stage.figures()
     assert now.mailboxes == known.mailboxes
     assert now.events > known.events
+
+
+def test_a_start_after_a_kill_of_the_demo_itself_clears_up_and_carries_on(demo: RunningDemo):
+    left = set(demo.parts().values())
+    assert len(left) == 5
+    demo.process.kill()
+    demo.process.wait()
+    demo.process = demo.start(demo.home)
+    demo.wait_said("cleared away 5 parts", 10)
+    demo.wait_said("first event can be queried", 240)
+    assert not left & set(demo.parts().values())
+    judge = Judge(demo.stage, Freshness(demo.stage.database, demo.home, demo.stage.simulator))
+    verdict = judge.close()
+    assert verdict["clean"], verdict
     assert demo.interrupt() <= 10

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 from outlook_lake import clock
 from outlook_lake.demo import checks, parts
-from outlook_lake.demo.options import Options
+from outlook_lake.demo.options import Options, run_folder
 from outlook_lake.demo.screen import Screen
 from outlook_lake.demo.stage import Stage
+from outlook_lake.demo.supervisor import clear_leftovers
 from outlook_lake.settings import Settings
 
 __all__ = ["running"]
@@ -36,9 +37,14 @@ def running(options: Options, screen: Screen, *, fresh_home: str | None = None) 
         settings = dataclasses.replace(settings, home=settings.home / fresh_home)
     os.environ[clock.CLOCK_ENV] = str(parts.clock_file(settings))
     with checks.alone(settings):
+        # Before the ports are looked at: what a killed session left behind still holds them.
+        cleared = clear_leftovers(run_folder(settings))
+        if cleared:
+            screen.say(f"cleared away {cleared} parts that a killed session left behind")
         looked = checks.all_checks(settings, options.ports)
         for check in looked:
-            screen.say(check.line())
+            if check.is_right:
+                screen.say(check.line())
         checks.refuse_failed(looked)
         if fresh_home is not None:
             _forget(settings)

@@ -60,9 +60,6 @@ class Stage:
 
     def up(self) -> None:
         """Start everything; returns when every mailbox is live. Raises PartFailedError."""
-        cleared = self.supervisor.clear_leftovers()
-        if cleared:
-            self.screen.say(f"cleared away {cleared} parts that an earlier demo had to leave")
         self.stop_file.unlink(missing_ok=True)
         airflow = {part.name: part for part in parts.airflow_parts()}
         with self.screen.stage("simulated Microsoft Graph and databases"):

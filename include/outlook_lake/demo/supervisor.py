@@ -21,7 +21,7 @@ import psutil
 
 from outlook_lake.errors import OutlookLakeError
 
-__all__ = ["Part", "PartFailedError", "Supervisor"]
+__all__ = ["Part", "PartFailedError", "Supervisor", "clear_leftovers"]
 
 LOOK_S = 0.5
 RAPID_DEATHS = 5
@@ -115,17 +115,6 @@ class Supervisor:
         with self._lock:
             return list(self._running)
 
-    def clear_leftovers(self) -> int:
-        """Kill what a killed supervisor of this home left running; returns how many parts."""
-        cleared = 0
-        for file in sorted(self.folder.glob("*.pid")):
-            words = file.read_text().split()
-            file.unlink(missing_ok=True)
-            if len(words) == 2 and _is_ours(int(words[0]), float(words[1])):
-                _signal_session(int(words[0]), signal.SIGKILL)
-                cleared += 1
-        return cleared
-
     def log_tail(self, name: str, lines: int = 15) -> str:
         """The last lines of a part's log."""
         try:
@@ -193,6 +182,24 @@ class Supervisor:
         self.say(f"{name} {why}; started again after {time.monotonic() - now:.1f} s")
 
 
+def clear_leftovers(folder: Path) -> int:
+    """Kill what a killed supervisor with this folder left running; returns how many parts.
+
+    Returns when they are gone, and their ports with them (at most 5 s, machine time).
+    """
+    cleared: list[int] = []
+    for file in sorted(folder.glob("*.pid")):
+        words = file.read_text().split()
+        file.unlink(missing_ok=True)
+        if len(words) == 2 and _is_ours(int(words[0]), float(words[1])):
+            cleared.append(int(words[0]))
+            _signal_session(cleared[-1], signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while any(map(_has_members, cleared)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return len(cleared)
+
+
 def _how(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
@@ -232,6 +239,14 @@ def _is_ours(leader: int, born: float) -> bool:
     except psutil.NoSuchProcess:
         # The leader is dead. No new process gets its number while its session has members.
         return any(_session(pid) == leader for pid in psutil.pids())
+
+
+def _has_members(leader: int) -> bool:
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if _session(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _session(pid: int) -> int | None:
