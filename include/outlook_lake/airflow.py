@@ -153,7 +153,7 @@ class _Bell:
         if file is not None and not file.exists():
             return 0
         if self.engine is None:
-            self.engine = create_engine(url_of(self.settings), pool_size=1)
+            self.engine = create_engine(url_of(self.settings), pool_size=1, hide_parameters=True)
         try:
             with self.engine.connect() as connection:
                 due = connection.execute(text(DUE), {"now": machine_us()}).first()

@@ -11,8 +11,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import duckdb
+import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +47,16 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:
             sys.stdout = None  # the reader has seen enough
             raise typer.Exit(0) from None
+        except (duckdb.Error, pa.ArrowException) as error:
+            say(
+                f"outlook-lake: a file of the lake or the log cannot be read "
+                f"({type(error).__name__}): `outlook-lake verify` names it"
+            )
+            raise typer.Exit(1) from None
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            say(f"outlook-lake: {error.strerror or type(error).__name__}{where}")
+            raise typer.Exit(1) from None
 
     return run
 
@@ -73,14 +86,24 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 
 
 def home_that_exists() -> Settings:
-    """The settings of a home somebody has already used; UsageError otherwise."""
+    """The settings of a home somebody has already used; UsageError otherwise.
+
+    Who may read the lake need not be allowed to look into the folder of the state database.
+    """
     settings = Settings.load()
-    if settings.state_file is not None and not settings.state_file.exists():
+    if settings.state_file is not None and not _is_there(settings.state_file):
         raise UsageError(
             f"there is no lake in {settings.home}: set OUTLOOK_LAKE_HOME to the right folder, "
             "start `make demo`, or connect a tenant with `outlook-lake run subscriptions`"
         )
     return settings
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _plain(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from enum import StrEnum
@@ -13,12 +14,15 @@ import pyarrow.csv as pa_csv
 import typer
 
 from outlook_lake.commands.output import AsJson, answer, guarded, home_that_exists, say
-from outlook_lake.errors import UsageError
+from outlook_lake.errors import ForeignFileError, UsageError
 from outlook_lake.lake.views import VIEWS, open_lake, write_views
 
 __all__ = ["Format", "sql", "views"]
 
 _ROWS_SHOWN = 100
+_DAMAGED = re.compile(
+    r"No magic bytes|too small to be a Parquet file|[Cc]orrupt|Snappy|ZSTD|thrift"
+)
 _ROWS_AT_ONCE = 10_000
 
 
@@ -111,6 +115,16 @@ def _shell(connection: duckdb.DuckDBPyConnection, shape: Format) -> None:
 
 
 def _show(connection: duckdb.DuckDBPyConnection, query: str, shape: Format) -> None:
+    """Run the statements of a text and print what each answers."""
+    try:
+        statements = [statement.query for statement in connection.extract_statements(query)]
+    except duckdb.Error as error:
+        raise UsageError(f"the query cannot be answered: {error}") from None
+    for statement in statements:
+        _show_one(connection, statement, shape)
+
+
+def _show_one(connection: duckdb.DuckDBPyConnection, query: str, shape: Format) -> None:
     try:
         relation: duckdb.DuckDBPyRelation | None = connection.sql(query)
         if relation is None:  # a statement without an answer, such as SET
@@ -124,6 +138,11 @@ def _show(connection: duckdb.DuckDBPyConnection, query: str, shape: Format) -> N
         else:
             _write_json(relation.project("to_json(struct_pack(*COLUMNS(*)))"))
     except duckdb.Error as error:
+        if _DAMAGED.search(str(error)):
+            raise ForeignFileError(
+                f"a file cannot be read: {str(error).partition(chr(10))[0]}; "
+                "`outlook-lake verify` says whether it is one of the lake's"
+            ) from None
         raise UsageError(f"the query cannot be answered: {error}") from None
 
 

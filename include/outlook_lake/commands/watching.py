@@ -27,8 +27,11 @@ def status(as_json: AsJson = False) -> None:
         typer.echo(f"parked: {row['tuid']}: {row['reason'] or 'no reason given'}")
     table(
         "last batches",
-        ("seq", "lane", "rows", "committed"),
-        [(row["seq"], row["lane"], row["rows"], row["committed_at"]) for row in found["batches"]],
+        ("seq", "lane", "rows", "committed (Graph time)"),
+        [
+            (row["seq"], row["lane"], row["rows"], f"{row['committed_at']:%Y-%m-%d %H:%M:%S}")
+            for row in found["batches"]
+        ],
     )
 
 
@@ -39,9 +42,9 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     )
     return [
         ("Graph time", f"{found['graph_now']:%Y-%m-%d %H:%M:%S} UTC"),
-        ("newest event", f"{_age(fresh['newest_event_age_s'])} old"),
+        ("newest event", _newest(fresh)),
         ("happened to committed", f"p50 {_age(fresh['p50_s'])}, p95 {_age(fresh['p95_s'])}"),
-        ("last commit", f"{_age(fresh['last_commit_age_s'])} ago"),
+        ("last commit", _ago(fresh["last_commit_age_s"], "ago")),
         ("hints", f"{hints['waiting']} waiting, {hints['due']} due, {hints['retried']} retried"),
         ("segments", f"{found['segments']['ready']} ready, {found['segments']['open']} open"),
         ("subscriptions", _listed(found["subscriptions"]["by_state"])),
@@ -55,6 +58,16 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+
+def _newest(fresh: dict[str, Any]) -> str:
+    if fresh["newest_event_age_s"] is None and fresh["last_commit_age_s"] is not None:
+        return "a batch cannot be read: `outlook-lake verify` names it"
+    return _ago(fresh["newest_event_age_s"], "old")
+
+
+def _ago(seconds: float | None, word: str) -> str:
+    return "none yet" if seconds is None else f"{_age(seconds)} {word}"
 
 
 def _age(seconds: float | None) -> str:

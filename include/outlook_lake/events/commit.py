@@ -16,7 +16,9 @@ from outlook_lake.settings import Settings
 from outlook_lake.state import leases
 from outlook_lake.state.kinds import HintKind
 from outlook_lake.state.leases import Lease
+from outlook_lake.state.tables import gap
 from outlook_lake.tenants import directory
+from outlook_lake.tenants.scope import park
 
 __all__ = ["answers", "check_fences", "inventory", "mailbox", "people", "seq"]
 
@@ -273,6 +275,20 @@ def _hints(connection: Connection, one: Observed) -> None:
             ),
             rows,
         )
+        # What was given up may hide a change: that is a gap someone can see.
+        connection.execute(
+            gap.insert(),
+            {
+                "mailbox_id": mailbox_id,
+                "from_at": one.lease.watch_from,
+                "to_at": now,
+                "cause": "unavailable",
+                "loss": "changes",
+                "state": "open",
+                "opened_at": now,
+                "note": f"{len(rows)} item(s) could not be read: {rows[0]['kind']}",
+            },
+        )
 
 
 def _mailbox_state(connection: Connection, one: Observed) -> None:
@@ -285,9 +301,7 @@ def _mailbox_state(connection: Connection, one: Observed) -> None:
         sets.append("state = 'live', primed_at = :primed_at")
         values["primed_at"] = one.primed_at
     if one.parked is not None:
-        sets.append("state = 'parked', reason = :reason, recheck_at = :recheck_at")
-        values["reason"] = one.parked
-        values["recheck_at"] = clock.machine_us() + 86_400_000_000
+        park(connection, [one.lease.mailbox_id], one.parked, clock.graph_us())
     if one.pending_through is not None:
         # Two rounds may overlap: what is proven stays proven.
         sets.append(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,8 +39,12 @@ __all__ = ["Landed", "land"]
 
 log = logging.getLogger(__name__)
 
-VOUCHED_US = 5 * 60 * 1_000_000
+PROMPT_US = 5 * 60 * 1_000_000
 """Graph delivers mail notifications within 3 minutes (Learn, latency table); 5 is assumed."""
+
+REDELIVERY_US = 4 * 3600 * 1_000_000
+"""What was refused or not answered comes again for 4 hours (graph-facts 2.6): only a receiver
+that has stood without a break for so long knows that a notification is not an old one."""
 
 SEGMENTS_AT_ONCE = 50
 
@@ -59,7 +64,8 @@ UPSERT = text(
                         THEN excluded.first_at ELSE hint.first_at END,
         last_at = CASE WHEN excluded.last_at > hint.last_at
                        THEN excluded.last_at ELSE hint.last_at END,
-        earliest_at = CASE WHEN hint.kinds & 7 = 0 THEN excluded.earliest_at
+        earliest_at = CASE WHEN hint.kinds & 7 = 0 OR excluded.earliest_at IS NULL
+                           THEN excluded.earliest_at
                            WHEN excluded.earliest_at < hint.earliest_at
                            THEN excluded.earliest_at ELSE hint.earliest_at END,
         count = hint.count + excluded.count,
@@ -125,7 +131,8 @@ def _land_some(db: Database, settings: Settings, paths: Sequence[Path], landed: 
     done = settings.staging / "landed"
     done.mkdir(parents=True, exist_ok=True)
     for path, _ in reads:
-        path.replace(done / path.name)
+        with suppress(FileNotFoundError):  # another lander has moved it
+            path.replace(done / path.name)
     landed.segments += len(fresh)
 
 
@@ -198,8 +205,8 @@ def _coalesce(
         return
     key = item_key(note.item)
     at = note.received_at
-    vouched = note.vouched_since is not None and note.vouched_since <= at - VOUCHED_US
-    earliest = at - VOUCHED_US if vouched else None
+    vouched = note.vouched_since is not None and note.vouched_since <= at - REDELIVERY_US
+    earliest = at - PROMPT_US if vouched else None
     row = rows.get((mailbox_id, key))
     if row is None:
         rows[(mailbox_id, key)] = {

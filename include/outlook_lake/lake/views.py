@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from outlook_lake.errors import StorageError, UsageError
+from outlook_lake.errors import ForeignFileError, StorageError, UsageError
 from outlook_lake.events.manifest import LIVE_SCHEMA, live_path
 from outlook_lake.events.schema import BATCH_SCHEMA
 from outlook_lake.lake import hours_table, layout
@@ -90,7 +90,14 @@ def _create_views(
         "normalized": "normalized",
     }.items():
         body = sql(source).format_map(places)
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS\n{body}")
+        try:
+            connection.execute(f"CREATE OR REPLACE VIEW {name} AS\n{body}")
+        except duckdb.Error as error:
+            raise ForeignFileError(
+                f"the view {name} cannot be made, as a file under it cannot be read "
+                f"({_first_line(error)}): `outlook-lake verify --repair` writes damaged hours "
+                "again, `outlook-lake run export` the lists of hours and batches"
+            ) from error
 
 
 def _any_sealed(settings: Settings) -> bool:
@@ -130,12 +137,13 @@ def _create(path: Path, table: pa.Table) -> None:
 
 
 def _check_directory(path: Path) -> None:
-    if not path.is_file():
+    allowed = os.access(path.parent, os.X_OK) or not path.parent.exists()
+    if allowed and not path.is_file():
         raise UsageError(
             "there is no directory to reveal: run `outlook-lake run maintain`, which writes it, "
             "or ask without --reveal"
         )
-    if not os.access(path, os.R_OK):
+    if not (allowed and os.access(path, os.R_OK)):
         raise UsageError(
             "addresses and names may be seen only by the owner of the folder 'directory' under "
             "OUTLOOK_LAKE_HOME: ask without --reveal, or as that user"
@@ -146,6 +154,10 @@ def _glob(folder: Path, pattern: str = "") -> str:
     """A pattern in which only `pattern` is one: the folder's own name may hold anything."""
     escaped = re.sub(r"[\[*?]", lambda found: f"[{found.group()}]", str(folder))
     return f"{escaped}/{pattern}" if pattern else escaped
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _literal(text: str) -> str:

@@ -11,12 +11,14 @@ The folder and the tables are the work list; nothing is handed from turn to turn
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from outlook_lake import clock
 from outlook_lake.errors import GraphError, LeaseLostError
@@ -33,6 +35,8 @@ from outlook_lake.state import Database, leases
 from outlook_lake.state.leases import Lease
 
 __all__ = ["Drain", "Drained", "renewing"]
+
+log = logging.getLogger(__name__)
 
 FOLDER_ID = OBSERVATION_SCHEMA.get_field_index("folder_id")
 MAILBOXES_PER_TURN = 400
@@ -121,6 +125,7 @@ class Drain:
             lane=self.lane,
             lanes=self.settings.stream.lanes,
             most=MAILBOXES_PER_TURN,
+            tenants=self.tenants,
         )
         if held:
             await self.look(held)
@@ -202,8 +207,10 @@ class Drain:
                     text(
                         "SELECT count(*) FROM hint JOIN mailbox "
                         "ON mailbox.mailbox_id = hint.mailbox_id "
-                        "WHERE mailbox.state IN ('priming', 'live')"
-                    )
+                        "WHERE mailbox.state IN ('priming', 'live') "
+                        "AND mailbox.tenant_id IN :tenants"
+                    ).bindparams(bindparam("tenants", expanding=True)),
+                    {"tenants": list(self.tenants)},
                 ).scalar_one()
             )
 
@@ -232,7 +239,11 @@ async def renewing(db: Database, owner: str, settings: Settings) -> AsyncIterato
     async def renew() -> None:
         while True:
             await asyncio.sleep(settings.stream.renew_s)
-            await asyncio.to_thread(leases.renew, db, owner, settings.stream.lease_s)
+            try:
+                await asyncio.to_thread(leases.renew, db, owner, settings.stream.lease_s)
+            except SQLAlchemyError as error:
+                # Leases that run out meanwhile are lost at the commit, and nothing else is.
+                log.warning("leases could not be renewed: %s", type(error).__name__)
 
     task = asyncio.create_task(renew())
     try:

@@ -6,7 +6,7 @@ touches. Times here are machine time. Nobody sleeps under a lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ CLAIM = """
 DUE = """
     SELECT m.mailbox_id FROM mailbox m
     WHERE m.state IN ('priming', 'live') AND m.pause_until <= :now
-      AND m.shard % :lanes = :lane
+      AND m.shard % :lanes = :lane {only}
       AND (m.lease_until < :now OR m.lease_by = :owner)
       AND EXISTS (SELECT 1 FROM hint h WHERE h.mailbox_id = m.mailbox_id AND h.due_at <= :now)
     ORDER BY m.lease_until LIMIT :most {locked}
@@ -53,47 +53,77 @@ DUE_SQLITE = """
     SELECT d.mailbox_id FROM (SELECT DISTINCT mailbox_id FROM hint WHERE due_at <= :now) d
     JOIN mailbox m ON m.mailbox_id = d.mailbox_id
     WHERE m.state IN ('priming', 'live') AND m.pause_until <= :now
-      AND m.shard % :lanes = :lane
+      AND m.shard % :lanes = :lane {only}
       AND (m.lease_until < :now OR m.lease_by = :owner)
     LIMIT :most
 """
 
 IN_STATE = """
     SELECT m.mailbox_id FROM mailbox m
-    WHERE m.state = :state AND m.pause_until <= :now
+    WHERE m.state = :state AND m.pause_until <= :now {only}
       AND (m.lease_until < :now OR m.lease_by = :owner)
     ORDER BY m.lease_until, m.mailbox_id LIMIT :most {locked}
 """
 
 
+THESE = """
+    SELECT m.mailbox_id FROM mailbox m
+    WHERE m.mailbox_id IN ({chosen}) AND m.pause_until <= :now
+      AND m.state IN ('priming', 'live')
+"""
+
+
 def claim_due(
-    db: Database, owner: str, lease_s: float, *, lane: int, lanes: int, most: int
+    db: Database,
+    owner: str,
+    lease_s: float,
+    *,
+    lane: int,
+    lanes: int,
+    most: int,
+    tenants: Collection[str],
 ) -> list[Lease]:
-    """Lease up to `most` mailboxes of a lane that have a hint due."""
-    query = DUE_SQLITE if db.is_sqlite else DUE.format(locked="FOR UPDATE SKIP LOCKED")
-    return _claim(db, query, owner, lease_s, {"lane": lane, "lanes": lanes, "most": most})
+    """Lease up to `most` mailboxes of a lane, of these tenants, that have a hint due."""
+    only, values = _only(tenants)
+    if db.is_sqlite:
+        query = DUE_SQLITE.format(only=only)
+    else:
+        query = DUE.format(only=only, locked="FOR UPDATE SKIP LOCKED")
+    values |= {"lane": lane, "lanes": lanes, "most": most}
+    return _claim(db, query, owner, lease_s, values)
 
 
 def claim_in_state(
-    db: Database, owner: str, lease_s: float, *, state: str, most: int
+    db: Database,
+    owner: str,
+    lease_s: float,
+    *,
+    state: str,
+    most: int,
+    tenants: Collection[str],
 ) -> list[Lease]:
-    """Lease up to `most` mailboxes in a state, those untouched longest first."""
-    locked = "" if db.is_sqlite else "FOR UPDATE SKIP LOCKED"
-    query = IN_STATE.format(locked=locked)
-    return _claim(db, query, owner, lease_s, {"state": state, "most": most})
+    """Lease up to `most` mailboxes of these tenants in a state, those untouched longest first."""
+    only, values = _only(tenants)
+    query = IN_STATE.format(only=only, locked="" if db.is_sqlite else "FOR UPDATE SKIP LOCKED")
+    return _claim(db, query, owner, lease_s, values | {"state": state, "most": most})
 
 
 def claim_these(
     db: Database, owner: str, lease_s: float, mailbox_ids: Sequence[int]
 ) -> list[Lease]:
-    """Lease the named mailboxes, as far as nobody else holds them."""
+    """Lease the named mailboxes, as far as they may be asked now and nobody else holds them."""
     claimed: list[Lease] = []
     for start in range(0, len(mailbox_ids), 500):
         some = mailbox_ids[start : start + 500]
         chosen = ",".join(str(int(mailbox_id)) for mailbox_id in some)
-        query = f"SELECT mailbox_id FROM mailbox WHERE mailbox_id IN ({chosen})"
-        claimed += _claim(db, query, owner, lease_s, {})
+        claimed += _claim(db, THESE.format(chosen=chosen), owner, lease_s, {})
     return claimed
+
+
+def _only(tenants: Collection[str]) -> tuple[str, dict[str, object]]:
+    names = {f"tenant{number}": tenant for number, tenant in enumerate(sorted(tenants))}
+    marks = ", ".join(f":{name}" for name in names) or "NULL"
+    return f"AND m.tenant_id IN ({marks})", dict(names)
 
 
 def _claim(

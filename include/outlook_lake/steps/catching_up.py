@@ -132,6 +132,9 @@ async def _answer(app: Application, drain: Drain, owner: str, mailbox_ids: set[i
 def _pending(app: Application, mailbox_ids: set[int]) -> list[int]:
     with app.db.read() as connection:
         rows = connection.execute(
-            text("SELECT mailbox_id FROM mailbox WHERE pending_through IS NOT NULL")
+            text(
+                "SELECT mailbox_id FROM mailbox "
+                "WHERE pending_through IS NOT NULL AND state = 'live'"
+            )
         )
         return [mailbox_id for (mailbox_id,) in rows if mailbox_id in mailbox_ids]

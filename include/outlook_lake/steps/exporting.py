@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from outlook_lake.application import Application
-from outlook_lake.errors import StorageError
+from outlook_lake.errors import StorageError, UsageError
 from outlook_lake.lake.export import export as export_hours
+from outlook_lake.tenants.registry import tenants
 
 __all__ = ["export"]
 
@@ -14,9 +15,12 @@ __all__ = ["export"]
 def export(app: Application, hour: str | None = None, tenant: str | None = None) -> dict[str, Any]:
     """Seal the hours that are dirty and over; `hour` is the run's own interval.
 
-    An hour that is not over is named in `not_over` and left alone. Raises StorageError when an
-    hour could not be written, after all others were.
+    An hour that is not over is named in `not_over` and left alone. Raises UsageError for a
+    tenant nobody knows, StorageError when an hour could not be written, after all others were.
     """
+    known = sorted(one.domain_id for one in tenants(app.db))
+    if tenant is not None and tenant not in known:
+        raise UsageError(f"no tenant {tenant!r} here; known: {', '.join(known) or 'none'}")
     report = export_hours(app.db, app.settings, hour=hour, tenant=tenant, run_id=app.run_id)
     if report.failed:
         raise StorageError(

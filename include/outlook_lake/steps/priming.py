@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from outlook_lake.application import Application, TenantWork
 from outlook_lake.events.apply import Applier
@@ -13,6 +14,7 @@ from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.drain import renewing
 from outlook_lake.looks.walk import Walk, Walker
 from outlook_lake.state import leases
+from outlook_lake.state.tables import mailbox
 from outlook_lake.steps.streaming import stop_requested
 
 __all__ = ["prime"]
@@ -46,24 +48,24 @@ async def prime(
                     app.settings.stream.lease_s,
                     state="priming",
                     most=AT_ONCE,
+                    tenants=works,
                 )
-                ours = [lease for lease in held if lease.tenant_id in walkers]
-                for lease in ours:
+                for lease in held:
                     if lease.mailbox_id not in walks:
                         walks[lease.mailbox_id] = Walk(walkers[lease.tenant_id], priming=True)
-                await asyncio.gather(*(walks[lease.mailbox_id].go_on(lease) for lease in ours))
-                for lease in ours:
+                await asyncio.gather(*(walks[lease.mailbox_id].go_on(lease) for lease in held))
+                for lease in held:
                     if walks[lease.mailbox_id].done:
                         primed += 1
                         del walks[lease.mailbox_id]
-                if not ours:
-                    if not until_idle or not _left(app):
+                if not held:
+                    if not until_idle or not _left(app, works):
                         break
                     await asyncio.sleep(0.5)
             applied = committer.applied
     return {
         "primed": primed,
-        "left": _left(app),
+        "left": _left(app, works),
         "items": applied.observations,
         "events": applied.events,
     }
@@ -80,10 +82,9 @@ def _walker(app: Application, work: TenantWork, committer: Committer) -> Walker:
     )
 
 
-def _left(app: Application) -> int:
+def _left(app: Application, tenants: Collection[str]) -> int:
+    priming = select(func.count()).where(
+        mailbox.c.state == "priming", mailbox.c.tenant_id.in_(tenants)
+    )
     with app.db.read() as connection:
-        return int(
-            connection.execute(
-                text("SELECT count(*) FROM mailbox WHERE state = 'priming'")
-            ).scalar_one()
-        )
+        return int(connection.execute(priming).scalar_one())
