@@ -6,6 +6,7 @@ knows fewer was restored: every step refuses, until a person says to go on from 
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
@@ -20,7 +21,8 @@ __all__ = ["accept_restored", "compare_log"]
 def compare_log(db: Database, settings: Settings) -> None:
     """Compare the list of live batches with the manifest, at the start of every step.
 
-    A list that lags behind (its writer died right after a commit) is written again. Raises
+    A list that lags behind (its writer died right after a commit) or is damaged is written
+    again. Raises
     RestoredStateError when it is ahead: the database was restored from an older copy.
     """
     written = _written(settings)
@@ -54,4 +56,7 @@ def _written(settings: Settings) -> int:
     path = live_path(settings)
     if not path.exists():
         return 0
-    return int((pq.read_schema(path).metadata or {}).get(LAST_SEQ, b"0"))
+    try:
+        return int((pq.read_schema(path).metadata or {}).get(LAST_SEQ, b"0"))
+    except pa.ArrowInvalid:  # damaged: it says nothing, and is written again
+        return 0
