@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from outlook_lake.cli import app
@@ -136,3 +137,17 @@ def test_a_query_with_a_mistake_shows_where(db: Database) -> None:
     assert "No files found" in in_words(
         call("sql", "-c", "SELECT * FROM read_parquet('nowhere.parquet')"), 2
     )
+
+
+def test_a_restored_database_is_refused_until_the_named_command_was_run(
+    db: Database, settings: Settings
+) -> None:
+    with db.write() as connection:
+        connection.execute(text("UPDATE meta SET value = '1' WHERE name = 'batch_seq'"))
+
+    refused = in_words(call("run", "export"), 1)
+    accepted = call("migrate", "--restored", "--json")
+
+    assert "outlook-lake migrate --restored" in refused
+    assert json.loads(accepted.stdout)["mailboxes_in_a_new_epoch"] == 0
+    assert call("run", "export").exit_code == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import typer
 
-from outlook_lake.commands.output import AsJson, answer, guarded, table
+from outlook_lake.commands.output import AsJson, answer, guarded, home_that_exists, table
+from outlook_lake.events.restored import accept_restored
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 from outlook_lake.state.migrate import HEAD
@@ -32,13 +34,31 @@ def settings(as_json: AsJson = False) -> None:
 
 
 @guarded
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored", help="Go on from an older copy: every mailbox gets a new epoch."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Bring the state database to this release's version; every command does it by itself.
+
+    After an older copy was put back, every step refuses until --restored was said once: events
+    get new ids from then on, so that no id is given twice.
 
     Example: outlook-lake migrate
     """
-    Database.open(Settings.load()).close()
+    settings = home_that_exists() if restored else Settings.load()
+    db = Database.open(settings)
+    try:
+        mailboxes = accept_restored(db, settings) if restored else 0
+    finally:
+        db.close()
     if as_json:
-        answer({"version": HEAD})
-    else:
-        typer.echo(f"the state database has version {HEAD}")
+        answer({"version": HEAD, **({"mailboxes_in_a_new_epoch": mailboxes} if restored else {})})
+        return
+    typer.echo(f"the state database has version {HEAD}")
+    if restored:
+        typer.echo(f"{mailboxes} mailboxes go on in a new epoch")
