@@ -98,12 +98,13 @@ class Simulator:
         app.router.add_route("*", "/v1.0/{tail:.*}", self._graph)
         self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", self.config.port, backlog=1024).start()
         if self.config.tls_port is not None:
             context = server_context(self.config.state)
             await web.TCPSite(
                 self.runner, "127.0.0.1", self.config.tls_port, ssl_context=context
             ).start()
+        # Last: whoever sees this port answer may use the other one too.
+        await web.TCPSite(self.runner, "127.0.0.1", self.config.port, backlog=1024).start()
 
     async def stop(self) -> None:
         """Stop acting, delivering and answering; the state file is complete."""

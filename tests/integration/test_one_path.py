@@ -67,6 +67,25 @@ def test_a_dropped_notification_is_found_by_the_next_round(alive: Stage):
     assert differences(verdict) == 0, verdict
 
 
+def test_lost_delta_states_take_a_moved_item_for_moved_and_a_purged_one_for_purged(alive: Stage):
+    moved = alive.act(0, "send", to=["someone@partner.example"])["item"]
+    purged = alive.act(0, "receive", to=[alive.address(0)])["item"]
+    alive.settle()
+    alive.fault("drop", rate=1.0)
+    alive.advance("PT10M")
+    alive.act(0, "delete", item=moved)
+    alive.act(0, "purge", item=purged, hard=True)
+    alive.advance("PT1H10M")
+    alive.fault("410", rate=1.0)
+    alive.run("catch_up")
+    assert alive.audit()["wrong_action"] == 0
+    alive.call("DELETE", "faults")
+    alive.run("catch_up")
+    verdict = alive.audit()
+    assert differences(verdict) == 0, verdict
+    assert verdict["events"] == 4
+
+
 def test_notifications_that_precede_the_201_find_their_mailbox(tmp_path: Path):
     with stage(tmp_path) as made:
         made.fault("early_notification", rate=1.0)

@@ -54,6 +54,9 @@ REFUSED_WAIT_S = 60.0
 EXPIRED_LIMIT = 3
 """A folder whose delta expires more often in one walk is left for the next."""
 
+PASSES_LIMIT = 5
+"""Passes of one walk over all folders before it proves nothing and is left for the next."""
+
 FAILURES_LIMIT = 7
 """Failed requests of one walk (some three minutes) before it is left for the next."""
 
@@ -102,7 +105,11 @@ class Walk:
         self._resynced: dict[int, FolderLink] = {}
         """Links of new listings: kept until the absences they prove are committed with them."""
         self._failures = 0
-        self._second_pass = False
+        self._shown: dict[bytes, int] = {}
+        """Which folder showed an item last, since the walk began: the number of the folder."""
+        self._must_reread = False
+        """A listing missed something: all folders have to be read once more after it."""
+        self._passes = 1
         self.done = False
         self.gave_up = False
         """Graph refused in a way that asking again would not change."""
@@ -186,7 +193,9 @@ class Walk:
         self._todo = None
         self._missing.clear()
         self._resynced.clear()
-        self._second_pass = False
+        self._shown.clear()
+        self._must_reread = False
+        self._passes = 1
 
     async def _folders(self, lease: Lease) -> list[_Folder]:
         walker = self._walker
@@ -236,6 +245,7 @@ class Walk:
         self._started_at = self._started_at or page.date_us
         self._last_date = page.date_us
         folder.link = page.delta_link or page.next_link
+        self._shown.update(dict.fromkeys(page.keys, folder.folder_no))
         for key in page.keys:
             self._missing.pop(key, None)
         if folder.resync:
@@ -250,7 +260,9 @@ class Walk:
         else:
             link = FolderLink(folder.folder_no, page.delta_link, "live", self._started_at)
             if folder.resync:
-                self._missing |= self._not_shown(observed.lease, folder)
+                missing = self._not_shown(observed.lease, folder)
+                self._missing |= missing
+                self._must_reread = self._must_reread or bool(missing)
             if folder.resync or folder.folder_no in self._resynced:
                 self._resynced[folder.folder_no] = link
             else:
@@ -270,13 +282,24 @@ class Walk:
                     "folder_no": folder.folder_no,
                 },
             ).all()
-        return {key: folder.folder_no for (key,) in rows if key not in folder.shown}
+        here = folder.folder_no
+        # What another folder has shown is there, also while its row is not committed yet.
+        return {
+            key: here
+            for (key,) in rows
+            if key not in folder.shown and self._shown.get(key, here) == here
+        }
 
     async def _another_pass(self, lease: Lease) -> bool:
-        """Read all folders once more when a resync misses items; True when it is needed."""
-        if not self._missing or self._second_pass:
+        """Read all folders once more when a listing misses items; True when it is needed."""
+        if not self._missing or not self._must_reread:
             return False
-        self._second_pass = True
+        self._must_reread = False
+        self._passes += 1
+        if self._passes > PASSES_LIMIT:
+            # Delta states are lost faster than they can be read: the next walk may prove more.
+            self._whole = False
+            return False
         self._todo = await self._folders(lease)
         for folder in self._todo:
             listed = self._resynced.get(folder.folder_no)
