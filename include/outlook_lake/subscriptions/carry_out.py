@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 import time
 import uuid
 from collections import Counter, deque
@@ -143,6 +144,7 @@ class _Run:
         self._pace = Pace(settings.subscriptions.writes_per_s)
         self._lifetime = timedelta(minutes=settings.subscriptions.lifetime_minutes)
         self._done: list[Callable[[Connection], None]] = []
+        self._flushing = threading.Lock()
         self._refused: Counter[str] = Counter()
         self._last: GraphError | None = None
         names = ("created", "adopted", "renewed", "recreated", "parked", "failed", "priming")
@@ -303,6 +305,10 @@ class _Run:
             await asyncio.to_thread(self._flush)
 
     def _flush(self) -> None:
+        with self._flushing:  # the last flush waits for the one before it
+            self._write_down()
+
+    def _write_down(self) -> None:
         due = time.monotonic() - self._kept_at >= KEEP_S
         if not self._done and not due:
             return
