@@ -40,7 +40,7 @@ check: setup ## Format, lint, types and the fast tests
 	@$(PY) -m ruff format --check $(PRODUCT)
 	@$(PY) -m ruff check $(PRODUCT)
 	@$(PY) -m mypy
-	@$(PY) -m pytest -q -n 2 --dist loadgroup -m "not slow and not airflow"
+	@$(PY) -m pytest -q -n 3 --dist loadgroup -m "not slow and not airflow"
 
 format: setup ## Format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix --quiet $(PRODUCT) || true
