@@ -34,7 +34,8 @@ demo-check: setup ## The same unattended, judged by the audit (MINUTES=2 TRAFFIC
 	    $(if $(TRAFFIC),--traffic "$(TRAFFIC)")
 
 test: setup ## All tests, with one Airflow for the end-to-end ones (under 10 minutes)
-	@$(PY) -m pytest -q -n 4 --dist loadgroup
+	@$(PY) -m pytest -q -n 3 --dist loadgroup -m "not airflow"
+	@$(PY) -m pytest -q -m airflow
 
 check: setup ## Format, lint, types and the fast tests
 	@$(PY) -m ruff format --check $(PRODUCT)

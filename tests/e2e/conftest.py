@@ -11,12 +11,7 @@ from outlook_lake.clock import CLOCK_ENV
 from tests.support.demo import RunningDemo
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The end-to-end tests mostly wait: they begin first, on one worker, beside all others."""
-    items.sort(key=lambda item: "airflow" not in item.keywords)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
     """A demo with mail flowing."""
     clock_before = os.environ.get(CLOCK_ENV)

@@ -24,7 +24,7 @@ from outlook_lake.demo.rest import RestError
 from outlook_lake.lake.verify import verify
 from tests.support.demo import RunningDemo, eventually, session_of
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 DAGS = {"catch_up", "export", "maintain", "prime", "stream", "subscriptions"}
 
