@@ -57,10 +57,15 @@ tenant = Table(
     _text("conn_id", null=False),
     _text("cloud", null=False),
     Column("internal_domains", JSON, nullable=False),
-    _text("state", null=False),  # live, paused
+    _text("state", null=False),  # live paused leaving gone
     _text("reason"),
+    _big("retry_at"),  # machine: a paused tenant is asked again then
     _big("watch_from"),  # earliest of its mailboxes: from here on every hour has a file
-    _text("users_link"),
+    _text("users_link"),  # delta link of the users in scope
+    _big("users_at"),  # last complete list of users
+    _text("scope_hash"),  # of the scope the link belongs to: another scope lists anew
+    _text("credential"),  # which one is in use: `current`, `next`; never the secret
+    _big("minutes_limit"),  # longest subscription this tenant's Graph grants, learnt from refusals
 )
 
 mailbox = Table(
@@ -84,6 +89,13 @@ mailbox = Table(
     _big("pending_through"),  # becomes complete_through when the round's own hints are answered
     _text("tree_link"),
     _big("tree_at"),
+    _big("rules_at"),  # last snapshot of the rules
+    _big("settings_at"),  # machine: when mailboxSettings were last read
+    _big("full_at"),  # start of the last round that read every folder
+    _big("round_wanted_at"),  # a full round is wanted that starts after this; null = none
+    _text("round_reason"),
+    Column("unannounced", Integer, nullable=False, server_default="0"),
+    _big("unannounced_since"),  # earliest change a round found that no notification had told
     Column("epoch", Integer, nullable=False, server_default="0"),
     _big("seq", default=0),
     _big("pause_until", default=0),  # machine: Graph asked this mailbox to wait
@@ -122,6 +134,8 @@ subscription = Table(
     _text("state", null=False),  # creating active lost tombstone
     _big("created_at"),
     _big("last_notified_at"),
+    _big("reauthorize_at"),  # Graph asked for it then; null = it did not
+    _text("notification_url"),
     _text("last_error"),
     Index("subscription_mailbox", "mailbox_id", "state"),
 )
