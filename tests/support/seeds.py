@@ -47,7 +47,7 @@ CRASH_PLACES = (
     "outlook_lake.events.commit:check_fences",
     "outlook_lake.events.commit:inventory",
     "outlook_lake.events.commit:answers",
-    "outlook_lake.events.commit:mailbox",
+    "outlook_lake.events.mailboxes:mailbox",
     "outlook_lake.events.manifest:record",
     "outlook_lake.events.manifest:write_live",
 )

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from outlook_lake import clock
 from outlook_lake.errors import LeaseLostError
-from outlook_lake.events import commit, log, manifest
+from outlook_lake.events import commit, log, mailboxes, manifest, silence
 from outlook_lake.events.diff import Diff, diff, engine
 from outlook_lake.events.known import read_known
 from outlook_lake.events.observation import ITEM_KEY, Observed, Row, table
@@ -97,8 +97,9 @@ class Applier:
                 commit.inventory(connection, outcome.inventory, self._domains)
                 commit.answers(connection, outcome.answers, self.settings)
                 commit.seq(connection, outcome.events)
+                silence.count(connection, outcome.events)
             for one in observed:
-                commit.mailbox(connection, one)
+                mailboxes.mailbox(connection, one)
             new = commit.people(connection, observed, self._directory_key, self._remembered)
             if batch is not None:
                 manifest.record(connection, batch, self.lane, self.run_id, clock.graph_us())

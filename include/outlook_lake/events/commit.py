@@ -13,14 +13,11 @@ from outlook_lake import clock
 from outlook_lake.errors import LeaseLostError
 from outlook_lake.events.observation import Observed, Person
 from outlook_lake.settings import Settings
-from outlook_lake.state import leases
 from outlook_lake.state.kinds import HintKind
 from outlook_lake.state.leases import Lease
-from outlook_lake.state.tables import gap
 from outlook_lake.tenants import directory
-from outlook_lake.tenants.scope import park
 
-__all__ = ["answers", "check_fences", "inventory", "mailbox", "people", "seq"]
+__all__ = ["NEW_HINT", "answers", "check_fences", "inventory", "people", "seq"]
 
 UPSERT_ITEM = text(
     """
@@ -49,16 +46,6 @@ NEW_HINT = text(
         kinds = hint.kinds | excluded.kinds,
         due_at = CASE WHEN excluded.due_at < hint.due_at
                       THEN excluded.due_at ELSE hint.due_at END
-    """
-)
-
-PROMOTE = text(
-    """
-    UPDATE mailbox SET pending_through = NULL, complete_through =
-        CASE WHEN complete_through > pending_through THEN complete_through ELSE pending_through END
-    WHERE mailbox_id = :mailbox_id AND pending_through IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM hint h WHERE h.mailbox_id = mailbox.mailbox_id
-                      AND (h.first_at <= mailbox.pending_through OR (h.kinds & 120) <> 0))
     """
 )
 
@@ -188,132 +175,6 @@ def seq(connection: Connection, events: pa.Table) -> None:
     connection.execute(
         text("UPDATE mailbox SET seq = :seq_max WHERE tuid = :tuid"), highest.to_pylist()
     )
-
-
-def mailbox(connection: Connection, one: Observed) -> None:
-    """Store what belongs to one mailbox: links, hints, state; give the lease back."""
-    mailbox_id = one.lease.mailbox_id
-    if one.links:
-        connection.execute(
-            text(
-                "UPDATE folder SET link = :link, link_state = :link_state, "
-                "round_started_at = coalesce(:round_started_at, round_started_at) "
-                "WHERE mailbox_id = :mailbox_id AND folder_no = :folder_no"
-            ),
-            [
-                {
-                    "mailbox_id": mailbox_id,
-                    "folder_no": link.folder_no,
-                    "link": link.link,
-                    "link_state": link.link_state,
-                    "round_started_at": link.round_started_at,
-                }
-                for link in one.links
-            ],
-        )
-    _hints(connection, one)
-    _mailbox_state(connection, one)
-    if not one.keep:
-        leases.release(connection, [one.lease])
-
-
-def _hints(connection: Connection, one: Observed) -> None:
-    mailbox_id = one.lease.mailbox_id
-    if one.hints:
-        connection.execute(
-            NEW_HINT,
-            [
-                {
-                    "mailbox_id": mailbox_id,
-                    "item_key": hint.item_key,
-                    "item_id": hint.item_id,
-                    "kinds": int(hint.kinds),
-                    "first_at": hint.first_at,
-                    "due_at": hint.due_at,
-                }
-                for hint in one.hints
-            ],
-        )
-    if one.later:
-        connection.execute(
-            text(
-                "UPDATE hint SET due_at = :due_at, kinds = kinds | :kinds, reason = :reason, "
-                "absent_at = coalesce(absent_at, :absent_at), attempts = attempts + :attempts "
-                "WHERE mailbox_id = :mailbox_id AND item_key = :item_key"
-            ),
-            [
-                {
-                    "mailbox_id": mailbox_id,
-                    "item_key": later.item_key,
-                    "due_at": later.due_at,
-                    "kinds": int(later.kinds),
-                    "reason": later.reason,
-                    "absent_at": later.absent_at,
-                    "attempts": later.attempts,
-                }
-                for later in one.later
-            ],
-        )
-    if one.refused:
-        now = clock.graph_us()
-        rows = [
-            {"mailbox_id": mailbox_id, "item_key": key, "count": count, "kind": reason, "at": now}
-            for key, count, reason in one.refused
-        ]
-        connection.execute(
-            text(
-                "INSERT INTO outcome (mailbox_id, item_key, kind, at, count) "
-                "VALUES (:mailbox_id, :item_key, :kind, :at, 1) "
-                "ON CONFLICT (mailbox_id, item_key, kind) DO UPDATE SET count = outcome.count + 1"
-            ),
-            rows,
-        )
-        connection.execute(
-            text(
-                "DELETE FROM hint WHERE mailbox_id = :mailbox_id AND item_key = :item_key "
-                "AND count = :count"
-            ),
-            rows,
-        )
-        # What was given up may hide a change: that is a gap someone can see.
-        connection.execute(
-            gap.insert(),
-            {
-                "mailbox_id": mailbox_id,
-                "from_at": one.lease.watch_from,
-                "to_at": now,
-                "cause": "unavailable",
-                "loss": "changes",
-                "state": "open",
-                "opened_at": now,
-                "note": f"{len(rows)} item(s) could not be read: {rows[0]['kind']}",
-            },
-        )
-
-
-def _mailbox_state(connection: Connection, one: Observed) -> None:
-    values: dict[str, object] = {"mailbox_id": one.lease.mailbox_id}
-    sets = []
-    if one.pause_until is not None:
-        sets.append("pause_until = :pause_until")
-        values["pause_until"] = one.pause_until
-    if one.primed_at is not None:
-        sets.append("state = 'live', primed_at = :primed_at")
-        values["primed_at"] = one.primed_at
-    if one.parked is not None:
-        park(connection, [one.lease.mailbox_id], one.parked, clock.graph_us())
-    if one.pending_through is not None:
-        # Two rounds may overlap: what is proven stays proven.
-        sets.append(
-            "pending_through = CASE WHEN coalesce(pending_through, 0) > :pending_through "
-            "THEN pending_through ELSE :pending_through END"
-        )
-        values["pending_through"] = one.pending_through
-    if sets:
-        connection.execute(
-            text(f"UPDATE mailbox SET {', '.join(sets)} WHERE mailbox_id = :mailbox_id"), values
-        )
-    connection.execute(PROMOTE, {"mailbox_id": one.lease.mailbox_id})
 
 
 def people(

@@ -4,6 +4,7 @@
     claim    mailboxes of this lane with a hint due, under lease
     look     their due hints, twenty in a batch
     apply    what was seen, one transaction; the leases go back with it
+    beside   a few rounds that somebody wants, of mailboxes that have nothing due
 
 The folder and the tables are the work list; nothing is handed from turn to turn.
 """
@@ -11,14 +12,11 @@ The folder and the tables are the work list; nothing is handed from turn to turn
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from outlook_lake import clock
 from outlook_lake.errors import GraphError, LeaseLostError
@@ -28,15 +26,16 @@ from outlook_lake.graph.client import GraphClient
 from outlook_lake.hints.land import Landed, land
 from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.folders import refresh_tree
+from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.items import due_hints, look_at
+from outlook_lake.looks.walk import Walker
+from outlook_lake.looks.wanted import WantedRounds
 from outlook_lake.receiver.segments import ready_segments
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.leases import Lease
 
-__all__ = ["Drain", "Drained", "renewing"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Drain", "Drained"]
 
 FOLDER_ID = OBSERVATION_SCHEMA.get_field_index("folder_id")
 MAILBOXES_PER_TURN = 400
@@ -51,6 +50,7 @@ class Drained:
     notifications: int = 0
     refused: int = 0
     looks: int = 0
+    rounds: int = 0
     applied: Applied = field(default_factory=Applied)
 
     def counts(self) -> dict[str, int]:
@@ -61,6 +61,7 @@ class Drained:
             "notifications": self.notifications,
             "refused": self.refused,
             "looks": self.looks,
+            "rounds": self.rounds,
             "events": self.applied.events,
             "gone_unseen": self.applied.gone_unseen,
             "asked_again": self.applied.once_more,
@@ -97,13 +98,18 @@ class Drain:
         """
         stream = self.settings.stream
         began = busy_at = time.monotonic()
-        async with renewing(self.db, self.owner, self.settings):
+        async with (
+            renewing(self.db, self.owner, self.settings),
+            self._wanted_rounds() as rounds,
+        ):
             while not stop():
                 turn_began = time.monotonic()
-                if await self.turn():
+                busy = await self.turn()
+                # After the hints: a round starts only where nothing is due.
+                if await rounds.go_on() or busy:
                     busy_at = turn_began
                 elif until_idle:
-                    if not await asyncio.to_thread(self._left):
+                    if not await asyncio.to_thread(self._left, rounds):
                         break
                 elif turn_began - busy_at > stream.idle_s:
                     break
@@ -111,6 +117,8 @@ class Drain:
                     break
                 spent = time.monotonic() - turn_began
                 await asyncio.sleep(max(0.0, stream.beat_s - spent))
+        self.drained.rounds = rounds.done
+        self.drained.applied.add(rounds.applied)
         return self.drained
 
     async def turn(self) -> bool:
@@ -131,6 +139,13 @@ class Drain:
             await self.look(held)
         self.drained.turns += 1
         return bool(held) or landed.segments > 0
+
+    def _wanted_rounds(self) -> WantedRounds:
+        served = {
+            tenant_id: Walker(client, decoder, self.db, self.settings, self.name_key)
+            for tenant_id, (client, decoder) in self.tenants.items()
+        }
+        return WantedRounds(self.db, self.settings, served, owner=self.owner, lane=self.lane)
 
     async def look(self, held: list[Lease]) -> Applied:
         """Look at what is due in leased mailboxes and apply it; the leases go back."""
@@ -197,9 +212,9 @@ class Drain:
                     found.setdefault(mailbox_id, set()).add(folder_id)
         return found
 
-    def _left(self) -> int:
-        """Segments to land, and hints of mailboxes that can be looked at, due now or later."""
-        if ready_segments(self.settings.staging):
+    def _left(self, rounds: WantedRounds) -> int:
+        """Segments to land, wanted rounds, and hints that can be looked at now or later."""
+        if ready_segments(self.settings.staging) or rounds.left():
             return 1
         with self.db.read() as connection:
             return int(
@@ -230,25 +245,3 @@ def _in_batches(observed: list[Observed], rows: int) -> list[list[Observed]]:
         batches[-1].append(one)
         count += len(one.rows)
     return batches
-
-
-@asynccontextmanager
-async def renewing(db: Database, owner: str, settings: Settings) -> AsyncIterator[None]:
-    """Prolong all leases of an owner in the background, every `stream.renew_s`."""
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(settings.stream.renew_s)
-            try:
-                await asyncio.to_thread(leases.renew, db, owner, settings.stream.lease_s)
-            except SQLAlchemyError as error:
-                # Leases that run out meanwhile are lost at the commit, and nothing else is.
-                log.warning("leases could not be renewed: %s", type(error).__name__)
-
-    task = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

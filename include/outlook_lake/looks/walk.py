@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import text
 
@@ -33,6 +33,7 @@ from outlook_lake.errors import (
     TokenRefusedError,
     TransientGraphError,
     UnreachableError,
+    UsageError,
 )
 from outlook_lake.events.observation import FolderLink, Observed, Row, gone_row
 from outlook_lake.graph.client import GraphClient
@@ -64,6 +65,10 @@ Commit = Callable[[Observed], Awaitable[bool]]
 """Commits through apply; False when the lease was lost."""
 
 
+async def _nowhere(observed: Observed) -> bool:
+    raise UsageError("a walk needs somewhere to commit to")
+
+
 @dataclass(frozen=True, slots=True)
 class Walker:
     """What all walks of a tenant share."""
@@ -73,7 +78,11 @@ class Walker:
     db: Database
     settings: Settings
     name_key: bytes
-    commit: Commit
+    commit: Commit = _nowhere
+
+    def with_commit(self, commit: Commit) -> Walker:
+        """The same, committing elsewhere."""
+        return replace(self, commit=commit)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -104,6 +105,12 @@ mailbox = Table(
     _big("fence", default=0),
     Index("mailbox_aad", "tenant_id", "aad_id", unique=True),
     Index("mailbox_state", "state", "shard"),
+    Index(
+        "mailbox_wanted",
+        "round_wanted_at",
+        sqlite_where=text("round_wanted_at IS NOT NULL"),
+        postgresql_where=text("round_wanted_at IS NOT NULL"),
+    ),
 )
 
 directory = Table(

@@ -11,9 +11,11 @@ from sqlalchemy import text
 from outlook_lake import clock
 from outlook_lake.application import Application
 from outlook_lake.events.apply import Applied, Applier
+from outlook_lake.hints.land import land
 from outlook_lake.lake.export import export as export_hours
 from outlook_lake.looks.commit import Committer
-from outlook_lake.looks.drain import Drain, renewing
+from outlook_lake.looks.drain import Drain
+from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.walk import Walk
 from outlook_lake.state import leases
 from outlook_lake.steps.priming import AT_ONCE, _walker
@@ -41,8 +43,10 @@ async def catch_up(
         target = clock.to_us(clock.parse_hour(hour) + clock.HOUR)
         if now < target + app.settings.lake.over_s * 1_000_000:
             return {"not_over": True, "hour": hour}
-    wanted = _unproven(app, target, tenant)
+    wanted = _unproven(app, target, tenant, wishes=True)
     owner = f"{app.run_id}:catch-up"
+    # What was announced already is a hint first: no round takes it for unannounced.
+    await asyncio.to_thread(land, app.db, app.settings, owner)
     async with app.tenants(tenant) as works, renewing(app.db, owner, app.settings):
         for work in works.values():
             work.client.widen(AT_ONCE)
@@ -74,16 +78,20 @@ async def catch_up(
     }
 
 
-def _unproven(app: Application, target: int, tenant: str | None) -> dict[int, str]:
+def _unproven(
+    app: Application, target: int, tenant: str | None, *, wishes: bool = False
+) -> dict[int, str]:
+    """Live mailboxes not proven through `target`; with `wishes`, those that want a round too."""
+    one = "" if tenant is None else "AND t.domain_id = :tenant"
+    wish = "OR m.round_wanted_at IS NOT NULL" if wishes else ""
     with app.db.read() as connection:
         rows = connection.execute(
             text(
                 "SELECT m.mailbox_id, m.tenant_id FROM mailbox m "
                 "JOIN tenant t ON t.tenant_id = m.tenant_id WHERE m.state = 'live' "
-                "AND (m.complete_through IS NULL OR m.complete_through < :target) "
-                "AND (:tenant IS NULL OR t.domain_id = :tenant)"
+                f"AND (m.complete_through IS NULL OR m.complete_through < :target {wish}) {one}"
             ),
-            {"target": target, "tenant": tenant},
+            {"target": target} | ({} if tenant is None else {"tenant": tenant}),
         )
         return {row.mailbox_id: row.tenant_id for row in rows}
 

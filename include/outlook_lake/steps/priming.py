@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from outlook_lake.application import Application, TenantWork
 from outlook_lake.events.apply import Applier
 from outlook_lake.looks.commit import Committer
-from outlook_lake.looks.drain import renewing
+from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.walk import Walk, Walker
 from outlook_lake.state import leases
 from outlook_lake.state.tables import mailbox
