@@ -74,6 +74,20 @@ class GraphSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LooksSettings:
+    """Rounds: `looks.*`."""
+
+    full_every_h: int = knob(
+        6,
+        "h Graph",
+        "all folders are read this often, and so is the watermark moved; "
+        "Inbox, Sent, Deleted and Drafts are read every hour",
+        low=1,
+    )
+    dumpster: str = knob("off", "", "`on`: rounds read Recoverable Items as well; `off`")
+
+
+@dataclass(frozen=True, slots=True)
 class TenantSettings:
     """Who is connected: `tenants.*`."""
 
@@ -129,6 +143,7 @@ class Settings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     tenants: TenantSettings = field(default_factory=TenantSettings)
     graph: GraphSettings = field(default_factory=GraphSettings)
+    looks: LooksSettings = field(default_factory=LooksSettings)
     subscriptions: SubscriptionSettings = field(default_factory=SubscriptionSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
     inventory: InventorySettings = field(default_factory=InventorySettings)

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 
 from outlook_lake import clock
 from outlook_lake.errors import LeaseLostError
-from outlook_lake.events import commit, log, mailboxes, manifest, silence
+from outlook_lake.events import commit, log, mailboxes, manifest, objects, silence
 from outlook_lake.events.diff import Diff, diff, engine
 from outlook_lake.events.known import read_known
 from outlook_lake.events.observation import ITEM_KEY, Observed, Row, table
+from outlook_lake.events.schema import BATCH_SCHEMA
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database
 from outlook_lake.tenants.directory import ensure_key
@@ -88,16 +89,15 @@ class Applier:
     def _attempt(self, observed: list[Observed]) -> Applied:
         observations = table([row for one in observed for row in one.rows])
         outcome = self._diff(observations)
-        batch = None
-        if outcome is not None and outcome.events.num_rows:
-            batch = log.write_batch(outcome.events, self.settings, self.lane)
+        events = self._events(observed, outcome)
+        batch = log.write_batch(events, self.settings, self.lane) if events.num_rows else None
         with self.db.write() as connection:
             commit.check_fences(connection, [one.lease for one in observed])
             if outcome is not None:
                 commit.inventory(connection, outcome.inventory, self._domains)
                 commit.answers(connection, outcome.answers, self.settings)
-                commit.seq(connection, outcome.events)
-                silence.count(connection, outcome.events)
+            commit.seq(connection, events)
+            silence.count(connection, events)
             for one in observed:
                 mailboxes.mailbox(connection, one)
             new = commit.people(connection, observed, self._directory_key, self._remembered)
@@ -106,7 +106,15 @@ class Applier:
         self._remembered |= new
         if batch is not None:
             manifest.write_live(self.db, self.settings)
-        return _report(observations, outcome)
+        return _report(observations, outcome, events)
+
+    def _events(self, observed: Sequence[Observed], outcome: Diff | None) -> pa.Table:
+        messages = None if outcome is None else outcome.events
+        if not any(one.objects for one in observed):
+            return BATCH_SCHEMA.empty_table() if messages is None else messages
+        with self.db.read() as connection:
+            others = objects.events_of(connection, observed, messages)
+        return others if messages is None else pa.concat_tables([messages, others])
 
     def _diff(self, observations: pa.Table) -> Diff | None:
         if not observations.num_rows:
@@ -125,14 +133,14 @@ class Applier:
         )
 
 
-def _report(observations: pa.Table, outcome: Diff | None) -> Applied:
+def _report(observations: pa.Table, outcome: Diff | None, events: pa.Table) -> Applied:
     if outcome is None:
-        return Applied()
+        return Applied(events=events.num_rows, batches=int(events.num_rows > 0))
     answers = outcome.answers
     return Applied(
         observations=observations.num_rows,
-        events=outcome.events.num_rows,
-        batches=int(outcome.events.num_rows > 0),
+        events=events.num_rows,
+        batches=int(events.num_rows > 0),
         gone_unseen=pc.sum(answers.column("gone_unseen")).as_py() or 0,
         once_more=pc.sum(answers.column("once_more")).as_py() or 0,
         postponed=pc.sum(answers.column("postponed")).as_py() or 0,

@@ -1,14 +1,16 @@
-"""What belongs to one mailbox in apply's transaction: links, hints, state, the lease."""
+"""What belongs to one mailbox in apply's transaction: its tree, rules, links, hints and state."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from sqlalchemy import Connection, text
 
 from outlook_lake import clock
 from outlook_lake.events.commit import NEW_HINT
-from outlook_lake.events.observation import Observed
+from outlook_lake.events.observation import Observed, RulesSeen, TreeSeen
 from outlook_lake.state import leases
-from outlook_lake.state.tables import gap
+from outlook_lake.state.tables import gap, rule
 from outlook_lake.tenants.scope import park
 
 __all__ = ["mailbox"]
@@ -36,6 +38,10 @@ ROUND_ENDED = [
 def mailbox(connection: Connection, one: Observed) -> None:
     """Store what belongs to one mailbox: links, hints, state; give the lease back."""
     mailbox_id = one.lease.mailbox_id
+    if one.tree is not None:
+        _tree(connection, mailbox_id, one.tree)
+    if one.rules is not None:
+        _rules(connection, mailbox_id, one.rules)
     if one.links:
         connection.execute(
             text(
@@ -58,6 +64,60 @@ def mailbox(connection: Connection, one: Observed) -> None:
     _mailbox_state(connection, one)
     if not one.keep:
         leases.release(connection, [one.lease])
+
+
+def _tree(connection: Connection, mailbox_id: int, tree: TreeSeen) -> None:
+    if tree.rows:
+        connection.execute(
+            text(
+                "INSERT INTO folder (mailbox_id, folder_no, folder_id, parent_no, kind, name_key, "
+                "hidden, link_state) VALUES (:mailbox_id, :folder_no, :folder_id, :parent_no, "
+                ":kind, :name_key, :hidden, 'none') "
+                "ON CONFLICT (mailbox_id, folder_no) DO UPDATE SET parent_no = excluded.parent_no, "
+                "kind = excluded.kind, name_key = excluded.name_key, hidden = excluded.hidden, "
+                "gone_at = NULL"
+            ),
+            [{"mailbox_id": mailbox_id, **asdict(row)} for row in tree.rows],
+        )
+    if tree.gone:
+        # `lost` until a round has said where its items went.
+        connection.execute(
+            text(
+                "UPDATE folder SET gone_at = :now, link = NULL, link_state = 'lost' "
+                "WHERE mailbox_id = :mailbox_id AND folder_no = :folder_no AND gone_at IS NULL"
+            ),
+            [
+                {"now": tree.seen_at, "mailbox_id": mailbox_id, "folder_no": number}
+                for number in tree.gone
+            ],
+        )
+    connection.execute(
+        text(
+            "UPDATE mailbox SET tree_link = :link, tree_at = :seen_at "
+            "WHERE mailbox_id = :mailbox_id"
+        ),
+        {"link": tree.link, "seen_at": tree.seen_at, "mailbox_id": mailbox_id},
+    )
+
+
+def _rules(connection: Connection, mailbox_id: int, rules: RulesSeen) -> None:
+    replaced = [row.rule_key for row in rules.rows] + rules.gone
+    if replaced:
+        connection.execute(
+            rule.delete().where(rule.c.mailbox_id == mailbox_id, rule.c.rule_key.in_(replaced))
+        )
+    if rules.rows:
+        connection.execute(
+            rule.insert(),
+            [
+                {"mailbox_id": mailbox_id, "seen_at": rules.seen_at, **asdict(row)}
+                for row in rules.rows
+            ],
+        )
+    connection.execute(
+        text("UPDATE mailbox SET rules_at = :seen_at WHERE mailbox_id = :mailbox_id"),
+        {"seen_at": rules.seen_at, "mailbox_id": mailbox_id},
+    )
 
 
 def _hints(connection: Connection, one: Observed) -> None:

@@ -21,11 +21,16 @@ from outlook_lake.state.leases import Lease
 __all__ = [
     "OBSERVATION_SCHEMA",
     "FolderLink",
+    "FolderRow",
     "HintLater",
     "NewHint",
+    "ObjectChange",
     "Observed",
     "Person",
     "Row",
+    "RuleRow",
+    "RulesSeen",
+    "TreeSeen",
     "gone_row",
     "table",
 ]
@@ -86,6 +91,66 @@ class FolderLink:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderRow:
+    """A folder as the tree shows it: numbered in its mailbox, its name hashed."""
+
+    folder_no: int
+    folder_id: str
+    parent_no: int | None  # None: below the root, or below a folder nobody showed
+    kind: str
+    name_key: bytes | None
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSeen:
+    """What a look at the folder tree changes, stored with the link that continues it."""
+
+    rows: list[FolderRow]
+    gone: list[int]
+    """Numbers of folders that are there no longer. Their items are settled by a round."""
+    link: str | None
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """An inbox rule, redacted: no name, no keyword, addresses as keyed hashes."""
+
+    rule_key: bytes
+    canonical_hash: bytes
+    summary: dict[str, Any]
+    opaque: bool
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RulesSeen:
+    """A snapshot of the inbox rules: what differs from the one before."""
+
+    rows: list[RuleRow]
+    gone: list[bytes]
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """One change of a folder or a rule, between two polls: apply makes an event of it."""
+
+    object_kind: str  # folder, rule
+    action: str
+    key: bytes  # BLAKE2b-128 of Graph's id
+    platform_id: str | None
+    changed: tuple[str, ...]
+    sighting: str  # delta, snapshot
+    earliest_at: int  # previous poll
+    seen_at: int  # Date of this poll
+    folder_kind: str | None = None
+    from_folder_kind: str | None = None
+    rule: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HintLater:
     """A hint that stays: asked again at `due_at` (machine time)."""
 
@@ -131,6 +196,9 @@ class Observed:
     later: list[HintLater] = field(default_factory=list)
     hints: list[NewHint] = field(default_factory=list)
     people: dict[bytes, Person] = field(default_factory=dict)
+    tree: TreeSeen | None = None
+    rules: RulesSeen | None = None
+    objects: list[ObjectChange] = field(default_factory=list)
     refused: list[tuple[bytes, int, str]] = field(default_factory=list)
     """Hints given up: (item_key, count when sent, reason)."""
     pause_until: int | None = None  # machine time
