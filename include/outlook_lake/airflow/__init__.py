@@ -1,0 +1,42 @@
+"""Where the package meets Airflow: no other room imports it. DAG files stay thin.
+
+    doorbell() ── rings ──▶ outlook_stream ── run_step("stream", …) ──▶ outlook_lake.steps
+                                  connection `msgraph` ──▶ Credentials ──▲
+                                  Variable `outlook_lake` ──▶ Settings ──▲
+
+- **doorbell:** the trigger that rings while work waits
+- **sensor:** waits until Graph has told something about a tenant or a mailbox
+- **connections, variable:** what an administrator enters in the UI
+- **runs, notes, assets:** a step as a task, what a run says it did, what DAGs listen to
+"""
+
+from __future__ import annotations
+
+from outlook_lake.airflow.assets import MAILBOXES_WAITING, OUTLOOK_EVENTS, announce_hours
+from outlook_lake.airflow.connections import tenant_connection
+from outlook_lake.airflow.doorbell import WorkWaitingTrigger, doorbell, draining
+from outlook_lake.airflow.notes import RunNotes, note_of
+from outlook_lake.airflow.runs import (
+    hour_of,
+    not_over_yet,
+    one_tenant,
+    remove_old_task_logs,
+    run_step,
+)
+
+__all__ = [
+    "MAILBOXES_WAITING",
+    "OUTLOOK_EVENTS",
+    "RunNotes",
+    "WorkWaitingTrigger",
+    "announce_hours",
+    "doorbell",
+    "draining",
+    "hour_of",
+    "not_over_yet",
+    "note_of",
+    "one_tenant",
+    "remove_old_task_logs",
+    "run_step",
+    "tenant_connection",
+]
