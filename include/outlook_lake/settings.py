@@ -102,6 +102,21 @@ class SubscriptionSettings:
     writes_per_s: float = knob(
         20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1
     )
+    rich_lifetime_minutes: int = knob(
+        1380, "min Graph", "the same with resource data; Graph's limit is 1,440", low=45
+    )
+    lists_per_s: float = knob(
+        1.0, "1/s machine", "pages of the list of subscriptions; Graph allows 1.25", low=0.01
+    )
+    checks_per_run: int = knob(
+        900, "subscriptions", "quiet ones asked for by id in a run, longest unproven first", low=0
+    )
+    silent_changes: int = knob(
+        2, "changes", "so many that no notification told make a subscription silent", low=1
+    )
+    paused_retry_s: float = knob(
+        900.0, "s machine", "a paused tenant is asked again after this, doubling to 4 h", low=0
+    )
 
 
 @dataclass(frozen=True, slots=True)

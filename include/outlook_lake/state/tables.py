@@ -60,6 +60,7 @@ tenant = Table(
     Column("internal_domains", JSON, nullable=False),
     _text("state", null=False),  # live paused leaving gone
     _text("reason"),
+    _big("paused_at"),  # machine: since when consent or credentials are lost
     _big("retry_at"),  # machine: a paused tenant is asked again then
     _big("watch_from"),  # earliest of its mailboxes: from here on every hour has a file
     _text("users_link"),  # delta link of the users in scope
@@ -140,9 +141,12 @@ subscription = Table(
     _text("cert_id"),
     _text("state", null=False),  # creating active lost tombstone
     _big("created_at"),
-    _big("last_notified_at"),
+    _big("renewed_at"),  # Graph's last good answer to a POST or PATCH
+    _big("proven_at"),  # the same, or to a GET: it existed then
+    _big("last_notified_at"),  # by a change; a lifecycle notification proves no delivery
     _big("reauthorize_at"),  # Graph asked for it then; null = it did not
-    _text("notification_url"),
+    _text("notification_url"),  # where changes go; PATCH moves it
+    _text("lifecycle_url"),  # where lifecycle notifications go; fixed when it is made
     _text("last_error"),
     Index("subscription_mailbox", "mailbox_id", "state"),
 )
