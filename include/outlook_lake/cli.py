@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from outlook_lake import __version__
-from outlook_lake.commands import checking, home, reading, serving, steps, watching
+from outlook_lake.commands import checking, connecting, home, reading, serving, steps, watching
 
 __all__ = ["app", "main"]
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 for command in (
+    connecting.doctor,
     reading.sql,
     reading.views,
     watching.status,
