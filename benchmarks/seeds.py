@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import queue
+import signal
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reporting import finish
+from benchmarks.reporting import finish, progress
 from tests.support.seeds import SeedRun, differences
 from tests.support.stage import stage
 
@@ -37,19 +38,28 @@ def main() -> int:
     played: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
-    waiting, running = list(chunks), []
-    while len(played) < len(numbers):
-        running = [process for process in running if process.is_alive()]
-        while waiting and len(running) < given.workers:
-            process = context.Process(target=_play, args=(waiting.pop(0), results))
-            process.start()
-            running.append(process)
-        try:
-            result = results.get(timeout=5)
-        except queue.Empty:
-            continue  # a worker has ended: the next one starts
-        played.append(result)
-        print(_line(result, len(played), len(numbers), began), file=sys.stderr, flush=True)
+    waiting: list[list[int]] = list(chunks)
+    running: list[Any] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while len(played) < len(numbers):
+            running = [process for process in running if process.is_alive()]
+            while waiting and len(running) < given.workers:
+                process = context.Process(target=_play, args=(waiting.pop(0), results))
+                process.start()
+                running.append(process)
+            try:
+                result = results.get(timeout=5)
+            except queue.Empty:
+                if running or waiting:
+                    continue  # a worker has ended: the next one starts
+                progress("a worker died before it had played its seeds")
+                break
+            played.append(result)
+            progress(_line(result, len(played), len(numbers), began))
+    finally:
+        for process in running:  # told to end, they take their simulators with them
+            process.terminate()
     faults = Counter(kind for one in played for kind in one["faults"])
     excused = sum(one["verdict"].get("excused", 0) for one in played)
     wrong = sum(one["differences"] for one in played)
@@ -61,12 +71,14 @@ def main() -> int:
         differences=wrong,
         excused=excused,
         failed_seeds=[one["seed"] for one in played if one["differences"]],
+        unplayed=len(numbers) - len(played),
         minutes=round((time.monotonic() - began) / 60, 1),
     )
-    return 0 if wrong == 0 else 1
+    return 0 if wrong == 0 and len(played) == len(numbers) else 1
 
 
 def _play(numbers: list[int], results: Any) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with (
         tempfile.TemporaryDirectory(prefix="seeds-") as folder,
         stage(Path(folder), mailboxes=0, back="P20D") as shared,
@@ -76,16 +88,17 @@ def _play(numbers: list[int], results: Any) -> None:
 
 
 def _one(shared: Any, number: int, folder: Path) -> dict[str, Any]:
-    run = SeedRun(shared, number, folder)
+    run: SeedRun | None = None
     try:
+        run = SeedRun(shared, number, folder)
         played = run.run()
         played["differences"] = differences(played["verdict"])
     except Exception as error:
         played = {
             "seed": number,
-            "acts": run.acts,
-            "faults": run.faults,
-            "crashes": run.crashes,
+            "acts": run.acts if run else 0,
+            "faults": run.faults if run else [],
+            "crashes": run.crashes if run else 0,
             "verdict": {},
             "differences": 1,
             "error": f"{type(error).__name__}: {error}"[:300],
