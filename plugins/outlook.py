@@ -2,6 +2,9 @@
 
 Graph posts to `/outlook/notifications`.
 The route is open, as Graph cannot log in; what proves a notification is its `clientState`.
+
+The deferrable `NotificationSensor` needs no registration in Airflow 3; any DAG imports it:
+`from outlook_lake.airflow import NotificationSensor`.
 """
 
 from __future__ import annotations

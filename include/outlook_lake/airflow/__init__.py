@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from outlook_lake.airflow.assets import MAILBOXES_WAITING, OUTLOOK_EVENTS, announce_hours
 from outlook_lake.airflow.connections import tenant_connection
+from outlook_lake.airflow.doctoring import check_one, examine_all
 from outlook_lake.airflow.doorbell import WorkWaitingTrigger, doorbell, draining
 from outlook_lake.airflow.notes import RunNotes, note_of
 from outlook_lake.airflow.runs import (
@@ -23,15 +24,19 @@ from outlook_lake.airflow.runs import (
     remove_old_task_logs,
     run_step,
 )
+from outlook_lake.airflow.sensor import NotificationSensor
 
 __all__ = [
     "MAILBOXES_WAITING",
     "OUTLOOK_EVENTS",
+    "NotificationSensor",
     "RunNotes",
     "WorkWaitingTrigger",
     "announce_hours",
+    "check_one",
     "doorbell",
     "draining",
+    "examine_all",
     "hour_of",
     "not_over_yet",
     "note_of",

@@ -15,15 +15,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Asset, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from outlook_lake.airflow.window import Window
 from outlook_lake.settings import Settings
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 __all__ = ["WorkWaitingTrigger", "doorbell", "draining"]
 
@@ -86,7 +84,7 @@ class _Bell:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engine: Engine | None = None
+        self.window = Window(settings)
 
     def look(self) -> dict[str, int]:
         """What waits: numbers of segments, dead receivers' segments, due hints. Empty = nothing."""
@@ -105,23 +103,9 @@ class _Bell:
 
     def _due(self) -> int:
         """1 when a hint is due that a drain could take; 0 also while there is no database."""
-        from sqlalchemy import create_engine, text
-        from sqlalchemy.exc import OperationalError
-
         from outlook_lake.clock import machine_us
-        from outlook_lake.state.database import url_of
 
-        file = self.settings.state_file
-        if file is not None and not file.exists():
-            return 0
-        if self.engine is None:
-            self.engine = create_engine(url_of(self.settings), pool_size=1, hide_parameters=True)
-        try:
-            with self.engine.connect() as connection:
-                due = connection.execute(text(DUE), {"now": machine_us()}).first()
-        except OperationalError:  # no tables yet, or locked by a migration: look again
-            return 0
-        return int(due is not None)
+        return int(self.window.first(DUE, {"now": machine_us()}) is not None)
 
 
 def doorbell() -> Asset:

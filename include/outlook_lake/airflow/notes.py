@@ -62,7 +62,7 @@ def _write_note(dag_run: Any) -> None:
 
 
 def _returned(dag_run: Any) -> list[dict[str, Any]]:
-    """What the tasks of a run returned, where that is a dictionary of counts."""
+    """What the tasks of a run returned: dictionaries of counts, and words under `note`."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
     from sqlalchemy.orm import object_session
@@ -71,7 +71,8 @@ def _returned(dag_run: Any) -> list[dict[str, Any]]:
     if session is None:
         return []
     query = select(XComModel).where(
-        XComModel.dag_run_id == dag_run.id, XComModel.key == "return_value"
+        XComModel.dag_run_id == dag_run.id, XComModel.key.in_(("return_value", "note"))
     )
     values = [XComModel.deserialize_value(row) for row in session.scalars(query)]
-    return [value for value in values if isinstance(value, dict)]
+    told = [{"note": value} if isinstance(value, str) else value for value in values]
+    return [value for value in told if isinstance(value, dict)]

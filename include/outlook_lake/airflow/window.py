@@ -1,0 +1,44 @@
+"""A look into the state database for the triggerer: cheap, read only, and it makes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Row
+
+    from outlook_lake.settings import Settings
+
+__all__ = ["Window"]
+
+
+class Window:
+    """The state database of a home, also before it is there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._engine: Engine | None = None
+
+    def first(self, query: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
+        """The first row; None also while there is no database, no table, or a migration."""
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.exc import OperationalError, ProgrammingError
+
+        from outlook_lake.state.database import url_of
+
+        file = self.settings.state_file
+        if file is not None and not file.exists():
+            return None
+        if self._engine is None:
+            self._engine = create_engine(url_of(self.settings), pool_size=1, hide_parameters=True)
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(text(query), parameters).first()
+        except (OperationalError, ProgrammingError):
+            return None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._engine is not None:
+            self._engine.dispose()
