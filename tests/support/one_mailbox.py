@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from outlook_lake.graph.client import GraphClient
 from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.drain import Drain
-from outlook_lake.looks.walk import Walk, Walker
+from outlook_lake.looks.walk import Walk
+from outlook_lake.looks.walker import Walker
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.kinds import HintKind, item_key
@@ -50,6 +51,14 @@ class OneMailbox:
     """What Graph has: id → the message, or a (status, code) to refuse it with."""
     pages: list[web.Response | dict[str, Any]]
     """What the inbox's delta answers, one after the other; the last one for ever."""
+    folders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Graph's folders: id → row. The tree's delta shows those whose id is in `changed`."""
+    changed: list[str] = field(default_factory=list)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    refuse: dict[str, web.Response] = field(default_factory=dict)
+    """Part of a path → what it is answered with."""
+    asked: list[str] = field(default_factory=list)
+    """Paths of all requests, items of batches as well."""
 
     def hint(self, item_id: str, kinds: HintKind, *, count: int = 1, due_at: int = 0) -> None:
         """A hint, as landing or a round makes it."""
@@ -95,14 +104,14 @@ class OneMailbox:
             owner="test",
         )
 
-    async def walk(self, *, times: int = 1, walk: Walk | None = None) -> Walk:
+    async def walk(self, *, times: int = 1, walk: Walk | None = None, full: bool = True) -> Walk:
         """A round (or `walk`, gone on with), `times` leases long."""
         applier = Applier(self.db, self.settings, lane="rounds", run_id="test")
         async with Committer(applier, 5000) as committer:
             walker = Walker(
                 self.client, self.decoder, self.db, self.settings, b"k" * 32, committer.commit
             )
-            walk = walk or Walk(walker, priming=False)
+            walk = walk or Walk(walker, priming=False, full=full)
             for _ in range(times):
                 with self.db.write() as connection:  # whatever Graph asked to wait is over
                     connection.execute(text("UPDATE mailbox SET pause_until = 0"))
@@ -117,19 +126,25 @@ class OneMailbox:
         if request.path.endswith("$batch"):
             asked = msgspec.json.decode(await request.read())["requests"]
             return json_body({"responses": [self._item(one) for one in asked]})
-        if request.path.endswith("mailFolders/delta"):
-            return json_body(
-                {
-                    "value": [{"id": INBOX, "displayName": "Inbox", "parentFolderId": "root"}],
-                    "@odata.deltaLink": f"{self.server.graph_url}/v1.0/tree?$deltatoken=1",
-                }
-            )
+        path = request.path.partition("?")[0].removeprefix(f"/v1.0/users/{USER}")
+        self.asked.append(path)
+        for part, refusal in self.refuse.items():
+            if part in path:
+                return _again(refusal)
+        if path == "/mailFolders/delta":
+            return json_body(self._tree(anew="$deltatoken" not in request.query))
+        if path == "/mailFolders":
+            return json_body({"value": [f for f in self.folders.values() if _at_root(f)]})
+        if path.endswith("/childFolders"):
+            parent = path.split("/")[2]
+            below = [f for f in self.folders.values() if f["parentFolderId"] == parent]
+            return json_body({"value": below})
+        if path.endswith("/messageRules"):
+            return json_body({"value": self.rules})
         if "/messages/delta" in request.path:
             page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
             if isinstance(page, web.Response):
-                return web.Response(
-                    body=page.body, status=page.status, content_type="application/json"
-                )
+                return _again(page)
             return json_body(page)
         return graph_error(404, "ErrorItemNotFound")
 
@@ -138,15 +153,46 @@ class OneMailbox:
         path = f"/v1.0/users/{USER}/mailFolders/{INBOX}/messages/delta"
         return f"{self.server.graph_url}{path}?$deltatoken={token}"
 
+    def _tree(self, *, anew: bool) -> dict[str, Any]:
+        shown = [f for f in self.folders.values() if not f.get("isHidden")]
+        if not anew:
+            shown = [f for f in shown if f["id"] in self.changed]
+            gone = [name for name in self.changed if name not in self.folders]
+            shown += [{"id": name, "@removed": {"reason": "deleted"}} for name in gone]
+        return {
+            "value": shown,
+            "@odata.deltaLink": f"{self.server.graph_url}/v1.0/users/{USER}/mailFolders/delta"
+            "?$deltatoken=1",
+        }
+
+    def folder(self, folder_id: str, name: str, *, parent: str = "root", **more: Any) -> None:
+        """Graph has this folder from now on, and the tree's delta shows it."""
+        row = {"id": folder_id, "displayName": name, "parentFolderId": parent}
+        self.folders[folder_id] = row | more
+        self.changed.append(folder_id)
+
     def _item(self, asked: dict[str, Any]) -> dict[str, Any]:
         path = asked["url"].partition("?")[0]
-        if path.endswith("/mailFolders/inbox"):
-            return {"id": asked["id"], "status": 200, "body": {"id": INBOX}}
+        self.asked.append(path.removeprefix(f"/users/{USER}"))
+        if "/mailFolders/" in path:
+            name = path.rpartition("/")[2]
+            known = self.folders.get(INBOX if name == "inbox" else name)
+            if known is not None:
+                return {"id": asked["id"], "status": 200, "body": known}
         known = self.messages.get(path.rpartition("/")[2])
         if isinstance(known, dict):
             return {"id": asked["id"], "status": 200, "body": known}
         status, code = known or (404, "ErrorItemNotFound")
         return {"id": asked["id"], "status": status, "body": {"error": {"code": code}}}
+
+
+def _at_root(folder: dict[str, Any]) -> bool:
+    return bool(folder["parentFolderId"] == "root")
+
+
+def _again(answer: web.Response) -> web.Response:
+    """An answer can be sent once."""
+    return web.Response(body=answer.body, status=answer.status, content_type="application/json")
 
 
 @asynccontextmanager
@@ -155,6 +201,7 @@ async def one_mailbox(folder: Path, db: Database, settings: Settings) -> AsyncIt
     async with serve(folder) as server, server.client(settings) as client:
         made = OneMailbox(db, settings, server, client, Decoder(ensure_key(settings.keys)), {}, [])
         server.handler = made.answer
+        made.folders[INBOX] = {"id": INBOX, "displayName": "Inbox", "parentFolderId": "root"}
         made.pages.append({"value": [], "@odata.deltaLink": made.link("end")})
         with db.write() as connection:
             connection.execute(

@@ -28,6 +28,7 @@ __all__ = [
     "message_path",
     "messages_path",
     "paged",
+    "rules_path",
     "subscription_path",
     "subscription_resource",
     "user_path",
@@ -128,6 +129,11 @@ def folders_path(user: str, parent: str | None = None, *, top: int = 100) -> str
 def folders_delta_path(user: str) -> str:
     """The first page of the folder tree's delta: flat, nested folders included."""
     return f"{_user(user)}/mailFolders/delta?$select={FOLDER_SELECT}"
+
+
+def rules_path(user: str) -> str:
+    """The inbox rules of a mailbox; conditions come with them and are dropped on arrival."""
+    return f"{_folder(user, 'inbox')}/messageRules"
 
 
 def users_path(*, top: int = 999) -> str:

@@ -108,6 +108,10 @@ class Decoder:
             _flag_of(message.is_draft),
         )
 
+    def person(self, found: Recipient) -> Person | None:
+        """Who a recipient is; None when it names no address."""
+        return self._person(found, {})
+
     def _people(
         self,
         found: list[Recipient] | UnsetType | None,

@@ -19,7 +19,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import bindparam, text
 
 from outlook_lake import clock
-from outlook_lake.errors import GraphError, LeaseLostError
+from outlook_lake.errors import (
+    GraphError,
+    LeaseLostError,
+    MailboxGoneError,
+    ThrottledError,
+    is_transient,
+)
 from outlook_lake.events.apply import Applied, Applier
 from outlook_lake.events.observation import OBSERVATION_SCHEMA, Observed
 from outlook_lake.graph.client import GraphClient
@@ -28,7 +34,7 @@ from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.folders import refresh_tree
 from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.items import due_hints, look_at
-from outlook_lake.looks.walk import Walker
+from outlook_lake.looks.walker import STREAMS, Walker
 from outlook_lake.looks.wanted import WantedRounds
 from outlook_lake.receiver.segments import ready_segments
 from outlook_lake.settings import Settings
@@ -39,6 +45,8 @@ __all__ = ["Drain", "Drained"]
 
 FOLDER_ID = OBSERVATION_SCHEMA.get_field_index("folder_id")
 MAILBOXES_PER_TURN = 400
+TREE_WAIT_S = 2.0
+REFUSED_WAIT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -70,7 +78,10 @@ class Drained:
 
 
 class Drain:
-    """One lane's drain; `tenants` maps tenant ids to their client and decoder."""
+    """One lane's drain; `tenants` maps tenant ids to their client and decoder.
+
+    `streams` says which of `walker.STREAMS` a tenant is watched for; default: all.
+    """
 
     def __init__(
         self,
@@ -81,6 +92,7 @@ class Drain:
         *,
         owner: str,
         lane: int = 0,
+        streams: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -89,6 +101,8 @@ class Drain:
         self.owner = owner
         self.lane = lane
         self.drained = Drained()
+        self.streams = streams or {}
+        self._applying = asyncio.Lock()
         self._applier = Applier(db, settings, lane=f"stream{lane}", run_id=owner)
 
     async def run(self, *, stop: Callable[[], bool], until_idle: bool) -> Drained:
@@ -142,7 +156,14 @@ class Drain:
 
     def _wanted_rounds(self) -> WantedRounds:
         served = {
-            tenant_id: Walker(client, decoder, self.db, self.settings, self.name_key)
+            tenant_id: Walker(
+                client,
+                decoder,
+                self.db,
+                self.settings,
+                self.name_key,
+                streams=self.streams.get(tenant_id, STREAMS),
+            )
             for tenant_id, (client, decoder) in self.tenants.items()
         }
         return WantedRounds(self.db, self.settings, served, owner=self.owner, lane=self.lane)
@@ -192,11 +213,27 @@ class Drain:
 
     async def _refresh(self, client: GraphClient, one: Observed, unknown: set[str]) -> None:
         try:
-            await refresh_tree(client, self.db, one.lease, self.name_key, also=unknown)
-        except (GraphError, LeaseLostError):
+            await refresh_tree(
+                client,
+                self.db,
+                one.lease,
+                self.name_key,
+                self._commit,
+                also=unknown,
+                events="folders" in self.streams.get(one.lease.tenant_id, STREAMS),
+            )
+        except (GraphError, LeaseLostError) as error:
             # Nothing of this mailbox is applied now; its hints stay and are asked again.
             one.rows = []
-            one.pause_until = clock.machine_us() + 2_000_000
+            if isinstance(error, MailboxGoneError):
+                one.parked = error.code or "no usable mailbox"
+            one.pause_until = clock.machine_us() + int(_wait_s(error) * 1_000_000)
+
+    async def _commit(self, observed: Observed) -> bool:
+        async with self._applying:
+            applied = await asyncio.to_thread(self._applier.apply, [observed])
+        self.drained.applied.add(applied)
+        return not applied.lost
 
     def _folder_ids(self, mailbox_ids: list[int]) -> dict[int, set[str]]:
         found: dict[int, set[str]] = {}
@@ -233,6 +270,14 @@ class Drain:
         self.drained.segments += landed.segments
         self.drained.notifications += landed.notifications
         self.drained.refused += landed.refused
+
+
+def _wait_s(error: GraphError | LeaseLostError) -> float:
+    """How long a mailbox waits (machine time) whose tree could not be read."""
+    if isinstance(error, ThrottledError):
+        return error.retry_after
+    lasting = isinstance(error, GraphError) and not is_transient(error)
+    return REFUSED_WAIT_S if lasting else TREE_WAIT_S
 
 
 def _in_batches(observed: list[Observed], rows: int) -> list[list[Observed]]:

@@ -38,6 +38,14 @@ __all__ = ["DueHint", "due_hints", "look_at"]
 PER_TURN = 100
 """Hints of one mailbox in one turn: five batches one after the other, well inside a lease."""
 
+AT_MOST = 5000
+"""Hints read at once for all leased mailboxes; beyond it each is asked for its own."""
+
+DUE = """
+    SELECT mailbox_id, item_key, item_id, kinds, first_at, earliest_at, count, attempts, absent_at
+    FROM hint WHERE due_at <= :now AND
+"""
+
 GIVE_UP_AFTER = 5
 """Refusals of one item (400 and the like) before its hint becomes an outcome."""
 
@@ -67,21 +75,29 @@ class DueHint:
 
 
 def due_hints(db: Database, leases: Sequence[Lease]) -> dict[int, list[DueHint]]:
-    """The due hints of leased mailboxes, oldest first."""
+    """The due hints of leased mailboxes, at most `PER_TURN` each, oldest first.
+
+    A flood in one mailbox is read a turn at a time, not whole.
+    """
     found: dict[int, list[DueHint]] = {}
     ids = [lease.mailbox_id for lease in leases]
     now = clock.machine_us()
     with db.read() as connection:
         for start in range(0, len(ids), 500):
             some = ",".join(str(int(mailbox_id)) for mailbox_id in ids[start : start + 500])
-            for row in connection.execute(
-                text(
-                    "SELECT mailbox_id, item_key, item_id, kinds, first_at, earliest_at, count, "
-                    f"attempts, absent_at FROM hint WHERE mailbox_id IN ({some}) "
-                    "AND due_at <= :now ORDER BY mailbox_id, first_at"
-                ),
-                {"now": now},
-            ):
+            rows = connection.execute(
+                text(f"{DUE} mailbox_id IN ({some}) LIMIT :most"), {"now": now, "most": AT_MOST}
+            ).all()
+            if len(rows) == AT_MOST:
+                rows = [
+                    row
+                    for mailbox_id in ids[start : start + 500]
+                    for row in connection.execute(
+                        text(f"{DUE} mailbox_id = :mailbox_id LIMIT :most"),
+                        {"now": now, "most": PER_TURN, "mailbox_id": mailbox_id},
+                    )
+                ]
+            for row in sorted(rows, key=lambda row: row.first_at):
                 hints = found.setdefault(row.mailbox_id, [])
                 if len(hints) < PER_TURN:
                     hints.append(DueHint(*row))

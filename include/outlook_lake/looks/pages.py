@@ -15,7 +15,7 @@ from outlook_lake.errors import UnreachableError
 from outlook_lake.events.observation import NewHint, Observed
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.graph.messages import Message, decode_page
-from outlook_lake.graph.resources import message_delta_path, paged
+from outlook_lake.graph.resources import message_delta_path, messages_path, paged
 from outlook_lake.looks.decode import Decoder, is_whole, readable
 from outlook_lake.looks.folders import FolderState
 from outlook_lake.state.kinds import HintKind, item_key
@@ -35,6 +35,8 @@ class Page:
     """Graph's Date of the answer."""
     keys: list[bytes]
     """Keys of the items the page showed."""
+    done: bool = False
+    """The folder has nothing more to say."""
     whole: bool = True
     """False when a row could not even be named: the page proves nothing."""
 
@@ -48,20 +50,23 @@ async def read_page(
     page_size: int,
     *,
     sighting: str,
+    listing: bool = False,
 ) -> Page:
     """Read one page of a folder into `observed`; raises the GraphError tree.
 
     Whole rows become observations. `@removed` and partial rows only say that something is
-    different: they become hints.
+    different: they become hints. `listing` reads the plain list, where delta refuses.
     """
     lease = observed.lease
+    first = messages_path if listing else message_delta_path
     answer = await client.get(
-        link or message_delta_path(lease.aad_id, folder.folder_id),
+        link or first(lease.aad_id, folder.folder_id),
         mailbox=lease.aad_id,
         prefer=paged(page_size),
     )
     page = readable(decode_page, answer.body)
-    if not page.delta_link and (not page.next_link or page.next_link == link):
+    ends = not page.next_link if listing else bool(page.delta_link)
+    if not ends and (not page.next_link or page.next_link == link):
         raise UnreachableError("Graph's page does not say where the next one is")
     seen_at = clock.to_us(answer.date)
     keys = []
@@ -80,7 +85,7 @@ async def read_page(
                 sighting=sighting,
             )
         )
-    return Page(page.next_link, page.delta_link, seen_at, keys, whole=page.refused == 0)
+    return Page(page.next_link, page.delta_link, seen_at, keys, ends, whole=page.refused == 0)
 
 
 def _hint(message: Message, seen_at: int) -> NewHint:

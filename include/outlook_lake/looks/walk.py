@@ -1,23 +1,28 @@
-"""A walk: every folder of one mailbox, page by page. Priming is the first, a round each later.
+"""A walk: the folders of one mailbox, page by page. Priming is the first, a round each later.
 
-    folder by folder: page → rows, hints, next link → commit (several small folders at once)
-    done:  priming → live, primed_at        round → pending_through = when it started
+    tree and rules, then folder by folder: page → rows, hints, next link → commit
+    done:  priming → live, primed_at      full round → pending_through = when it started
+
+A *full* round reads all folders and is the only proof of completeness. A *hot* round reads the
+four where mail comes, goes and is written, and every folder whose counts changed: it finds in
+an hour what notifications lost, and proves nothing (docs/decisions/hot-folders.md).
 
 The lease is given back when a hint of the mailbox is due, and after 5 s in any case; the walk
 remembers where it stood and goes on with the next lease. A process that dies loses only this
 memory: links are stored with their rows.
 
-A lost delta state is a normal path: the folder is enumerated again. What the inventory knows
-there and the listing did not show has left the folder. The inventory keeps no ids to ask by,
-so all folders are read once more: what still shows nowhere and has no hint is gone.
+A lost delta state is a normal path: the folder is listed again, and what it then misses is
+looked for in all folders (`absences`). A round that meets this, or a folder that is gone,
+becomes a full one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
@@ -33,20 +38,22 @@ from outlook_lake.errors import (
     TokenRefusedError,
     TransientGraphError,
     UnreachableError,
-    UsageError,
+    UntrustedLinkError,
 )
-from outlook_lake.events.observation import FolderLink, Observed, Row, gone_row
-from outlook_lake.graph.client import GraphClient
-from outlook_lake.looks.decode import NO_HINT, Decoder
-from outlook_lake.looks.folders import FolderState, folders_of, refresh_tree
+from outlook_lake.events.observation import FolderLink, Observed
+from outlook_lake.looks.absences import Absences
+from outlook_lake.looks.folders import FolderState, Tree, folders_of, refresh_tree
 from outlook_lake.looks.pages import Page, read_page
-from outlook_lake.settings import Settings
-from outlook_lake.state import Database
+from outlook_lake.looks.rules import look_at_rules
+from outlook_lake.looks.walker import Commit, Walker
 from outlook_lake.state.leases import Lease
 
-__all__ = ["Commit", "Walk", "Walker"]
+__all__ = ["HOT", "Commit", "Walk", "Walker"]
 
 log = logging.getLogger(__name__)
+
+HOT = frozenset({"inbox", "sent", "deleted", "drafts"})
+"""Kinds of folders every round reads."""
 
 HOLD_S = 5.0
 """A lease is given back after this time (machine), whatever is left."""
@@ -61,29 +68,6 @@ PASSES_LIMIT = 5
 FAILURES_LIMIT = 7
 """Failed requests of one walk (some three minutes) before it is left for the next."""
 
-Commit = Callable[[Observed], Awaitable[bool]]
-"""Commits through apply; False when the lease was lost."""
-
-
-async def _nowhere(observed: Observed) -> bool:
-    raise UsageError("a walk needs somewhere to commit to")
-
-
-@dataclass(frozen=True, slots=True)
-class Walker:
-    """What all walks of a tenant share."""
-
-    client: GraphClient
-    decoder: Decoder
-    db: Database
-    settings: Settings
-    name_key: bytes
-    commit: Commit = _nowhere
-
-    def with_commit(self, commit: Commit) -> Walker:
-        """The same, committing elsewhere."""
-        return replace(self, commit=commit)
-
 
 @dataclass(slots=True)
 class _Folder:
@@ -94,28 +78,30 @@ class _Folder:
     kind: str
     link: str | None
     resync: bool
+    listing: bool = False
+    """Delta refuses: the plain list is read, and no link is kept."""
     whole: bool = True
     """False once a page held rows without an id: its links are not kept, so it comes again."""
     shown: set[bytes] = field(default_factory=set)
     expired: int = 0
+    stored: bool = True
+    """The link comes from the database, not from this walk."""
 
 
 class Walk:
     """One walk over one mailbox, resumable with a new lease."""
 
-    def __init__(self, walker: Walker, *, priming: bool) -> None:
+    def __init__(self, walker: Walker, *, priming: bool, full: bool = True) -> None:
         self._walker = walker
         self._priming = priming
+        self._wants_full = full
+        self._full = full
         self._todo: list[_Folder] | None = None
         self._started_at: int | None = None
         self._last_date: int = 0
         self._whole = True
-        self._missing: dict[bytes, int] = {}
-        self._resynced: dict[int, FolderLink] = {}
-        """Links of new listings: kept until the absences they prove are committed with them."""
+        self._absences = Absences(walker.db)
         self._failures = 0
-        self._shown: dict[bytes, int] = {}
-        """Which folder showed an item last, since the walk began: the number of the folder."""
         self._must_reread = False
         """A listing missed something: all folders have to be read once more after it."""
         self._passes = 1
@@ -130,9 +116,8 @@ class Walk:
 
         Always gives the lease back. `done` tells; a lost lease starts the walk over.
         """
-        observed = Observed(lease, keep=True)
         try:
-            await self._walk(lease, observed)
+            await self._walk(lease)
         except MailboxGoneError as error:
             self.gave_up = True
             await self._leave(lease, parked=error.code or "no usable mailbox")
@@ -155,31 +140,40 @@ class Walk:
         except LeaseLostError:
             self._start_over()
 
-    async def _walk(self, lease: Lease, observed: Observed) -> None:
+    async def _walk(self, lease: Lease) -> None:
         began = time.monotonic()
+        observed = Observed(lease, keep=True)
         if self._todo is None:
-            self._todo = await self._folders(lease)
+            self._todo = await self._folders(lease, observed)
+            await self._rules(observed)
         while self._todo:
-            folder = self._todo[0]
-            page = await self._page(observed, folder)
-            if page is None or page.delta_link:
+            page = await self._page(observed, self._todo[0])
+            if page is None or page.done:
                 self._todo.pop(0)
-                if not self._todo and not await self._another_pass(lease):
+                if not self._todo and not await self._another_pass(lease, observed):
                     break
-            must_yield = self._must_yield(lease, began)
+            must_yield = await asyncio.to_thread(self._must_yield, lease, began)
             if must_yield or len(observed.rows) >= self._walker.settings.graph.page_size:
                 observed.keep = not must_yield
                 await self._commit(observed)
                 if must_yield:
                     return
                 observed = Observed(lease, keep=True)
+        await self._end(lease, observed)
+
+    async def _end(self, lease: Lease, observed: Observed) -> None:
         observed.keep = False
         if self._whole:  # what was not read may hold what is missing
-            observed.rows += self._gone(lease)
-            observed.links += self._resynced.values()
+            observed.rows += await asyncio.to_thread(
+                self._absences.rows,
+                lease,
+                started_at=self._started_at or 0,
+                seen_at=self._last_date,
+            )
+            observed.links += self._absences.links.values()
         if self._priming:
             observed.primed_at = self._last_date or clock.graph_us()
-        elif self._whole:
+        elif self._whole and self._full:
             observed.pending_through = self._started_at
         await self._commit(observed)
         self.done = True
@@ -200,23 +194,81 @@ class Walk:
     def _start_over(self) -> None:
         """Forget what only this walk knew; what was committed is where the next lease begins."""
         self._todo = None
-        self._missing.clear()
-        self._resynced.clear()
-        self._shown.clear()
+        self._started_at = None
+        self._whole = True
+        self._full = self._wants_full
+        self._absences = Absences(self._walker.db)
         self._must_reread = False
         self._passes = 1
 
-    async def _folders(self, lease: Lease) -> list[_Folder]:
+    async def _folders(self, lease: Lease, observed: Observed) -> list[_Folder]:
+        """The folders this walk has to read, by what the tree says now."""
+        if self._priming:
+            folders = await asyncio.to_thread(self._stored, lease)
+            if folders:
+                return self._chosen(folders, frozenset())
+        tree = await self._tree(lease, observed, hidden=self._full)
+        if self._priming:  # nothing is compared yet: the first round settles what is gone
+            return self._chosen(tree.folders, tree.shown)
+        for folder_no in tree.unsettled:
+            await asyncio.to_thread(self._absences.folder_gone, lease, folder_no)
+        if self._absences.missing and not self._full:
+            # Where the items of a folder went that is gone, only all folders can tell.
+            self._full = True
+            tree = await self._tree(lease, observed, hidden=True)
+        return self._chosen(tree.folders, tree.shown)
+
+    async def _tree(
+        self,
+        lease: Lease,
+        observed: Observed,
+        *,
+        hidden: bool = False,
+        doubted: Iterable[str] = (),
+    ) -> Tree:
         walker = self._walker
-        with walker.db.read() as connection:
+        tree = await refresh_tree(
+            walker.client,
+            walker.db,
+            lease,
+            walker.name_key,
+            walker.commit,
+            hidden=hidden,
+            doubted=doubted,
+            events="folders" in walker.streams,
+        )
+        observed.tree = tree.pending
+        self._started_at = self._started_at or tree.started_at
+        self._last_date = max(self._last_date, tree.started_at)
+        return tree
+
+    def _stored(self, lease: Lease) -> list[FolderState]:
+        with self._walker.db.read() as connection:
             folders = folders_of(connection, lease.mailbox_id)
-        if not folders or not self._priming:
-            folders = await refresh_tree(walker.client, walker.db, lease, walker.name_key)
+        return [one for one in folders if one.gone_at is None]
+
+    def _chosen(self, folders: list[FolderState], changed: frozenset[int]) -> list[_Folder]:
+        if "messages" not in self._walker.streams:
+            return []
         return [
             _Folder(f.folder_no, f.folder_id, f.kind, f.link, f.link_state == "lost")
             for f in folders
-            if not (self._priming and f.link_state in ("live", "unavailable"))
+            if self._is_chosen(f, changed)
         ]
+
+    def _is_chosen(self, one: FolderState, changed: frozenset[int]) -> bool:
+        if one.kind == "dumpster" and self._walker.settings.looks.dumpster != "on":
+            return False
+        if self._priming:
+            return one.link_state not in ("live", "unavailable")
+        if self._full or one.link_state not in ("live", "unavailable"):
+            return True
+        # A folder without a link has to be listed whole: full rounds do.
+        return one.link_state == "live" and (one.kind in HOT or one.folder_no in changed)
+
+    async def _rules(self, observed: Observed) -> None:
+        if "rules" in self._walker.streams:
+            await look_at_rules(self._walker, observed)
 
     async def _page(self, observed: Observed, folder: _Folder) -> Page | None:
         """One page into `observed`; None when the folder has nothing more to say."""
@@ -229,122 +281,95 @@ class Walk:
                 folder.link,
                 self._walker.settings.graph.page_size,
                 sighting="resync" if folder.resync else "delta",
+                listing=folder.listing,
             )
         except DeltaExpiredError:
-            folder.expired += 1
-            if folder.expired > EXPIRED_LIMIT:
-                raise UnreachableError("a delta keeps expiring") from None
-            folder.link, folder.resync, folder.shown = None, not self._priming, set()
-            observed.links.append(FolderLink(folder.folder_no, None, "lost"))
-            return Page(None, None, self._last_date, [])
+            return self._anew(observed, folder)
+        except UntrustedLinkError:
+            if not folder.stored:
+                raise
+            # Stored by an answer that led astray, or for a host that is served no longer.
+            return self._anew(observed, folder)
         except FolderGoneError:
-            self._whole = False
-            # Should it be back, what is no longer in it must show.
-            observed.links.append(FolderLink(folder.folder_no, None, "lost"))
+            await self._without(observed, folder)
             return None
         except DeltaUnavailableError:
-            self._whole = False
-            observed.links.append(FolderLink(folder.folder_no, folder.link, "unavailable"))
-            return None
-        self._take(observed, folder, page)
+            # The mailbox is full, and delta would have to store its state in it.
+            folder.link, folder.resync, folder.shown = None, not self._priming, set()
+            folder.listing = True
+            return Page(None, None, self._last_date, [])
+        await self._take(observed, folder, page)
         return page
 
-    def _take(self, observed: Observed, folder: _Folder, page: Page) -> None:
+    def _anew(self, observed: Observed, folder: _Folder) -> Page:
+        """Start a folder over: its link is worth nothing."""
+        folder.expired += 1
+        if folder.expired > EXPIRED_LIMIT:
+            raise UnreachableError("a delta keeps expiring") from None
+        folder.link, folder.resync, folder.shown = None, not self._priming, set()
+        folder.stored = False
+        observed.links.append(FolderLink(folder.folder_no, None, "lost"))
+        return Page(None, None, self._last_date, [])
+
+    async def _without(self, observed: Observed, folder: _Folder) -> None:
+        """A folder answered that it is not there: believed when the tree says so too."""
+        lease = observed.lease
+        observed.links[:] = [one for one in observed.links if one.folder_no != folder.folder_no]
+        tree = await self._tree(lease, observed, doubted=[folder.folder_id])
+        if folder.folder_no not in tree.unsettled:
+            self._whole = False
+            # What is no longer in it must show when it can be read again.
+            observed.links.append(FolderLink(folder.folder_no, None, "lost"))
+        elif not self._priming and await asyncio.to_thread(
+            self._absences.folder_gone, lease, folder.folder_no
+        ):
+            self._must_reread = True
+
+    async def _take(self, observed: Observed, folder: _Folder, page: Page) -> None:
         """Where the folder stands after a page, and what its links may say so far."""
+        held = self._absences.links
         self._started_at = self._started_at or page.date_us
         self._last_date = page.date_us
-        folder.link = page.delta_link or page.next_link
-        self._shown.update(dict.fromkeys(page.keys, folder.folder_no))
-        for key in page.keys:
-            self._missing.pop(key, None)
+        folder.link, folder.stored = page.delta_link or page.next_link, False
+        self._absences.show(folder.folder_no, page.keys)
         if folder.resync:
             folder.shown.update(page.keys)
         folder.whole = folder.whole and page.whole
         if not folder.whole:
             self._whole = False
-        elif not page.delta_link:
-            # A resync keeps no link between pages: what was shown is in memory only.
-            if not folder.resync and folder.folder_no not in self._resynced:
+        elif not page.done:
+            # A new listing keeps no link between pages: what it showed is in memory only.
+            if not (folder.resync or folder.listing or folder.folder_no in held):
                 observed.links.append(FolderLink(folder.folder_no, page.next_link, "priming"))
         else:
-            link = FolderLink(folder.folder_no, page.delta_link, "live", self._started_at)
-            if folder.resync:
-                missing = self._not_shown(observed.lease, folder)
-                self._missing |= missing
-                self._must_reread = self._must_reread or bool(missing)
-            if folder.resync or folder.folder_no in self._resynced:
-                self._resynced[folder.folder_no] = link
+            state = "unavailable" if folder.listing else "live"
+            link = FolderLink(folder.folder_no, page.delta_link, state, self._started_at)
+            if folder.resync and await asyncio.to_thread(
+                self._absences.listed, observed.lease, link, folder.shown
+            ):
+                self._must_reread = True
+            if folder.resync or folder.folder_no in held:
+                held[folder.folder_no] = link
             else:
                 observed.links.append(link)
 
-    def _not_shown(self, lease: Lease, folder: _Folder) -> dict[bytes, int]:
-        """Items the inventory has in a folder and its new listing did not show."""
-        with self._walker.db.read() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT item_key FROM item WHERE shard = :shard AND mailbox_id = :mailbox_id "
-                    "AND folder_no = :folder_no AND gone_at IS NULL"
-                ),
-                {
-                    "shard": lease.shard,
-                    "mailbox_id": lease.mailbox_id,
-                    "folder_no": folder.folder_no,
-                },
-            ).all()
-        here = folder.folder_no
-        # What another folder has shown is there, also while its row is not committed yet.
-        return {
-            key: here
-            for (key,) in rows
-            if key not in folder.shown and self._shown.get(key, here) == here
-        }
-
-    async def _another_pass(self, lease: Lease) -> bool:
-        """Read all folders once more when a listing misses items; True when it is needed."""
-        if not self._missing or not self._must_reread:
+    async def _another_pass(self, lease: Lease, observed: Observed) -> bool:
+        """Read all folders (once more) when a listing misses items; True when it is needed."""
+        if not self._absences.missing or not self._must_reread:
             return False
         self._must_reread = False
+        self._full = True
         self._passes += 1
         if self._passes > PASSES_LIMIT:
             # Delta states are lost faster than they can be read: the next walk may prove more.
             self._whole = False
             return False
-        self._todo = await self._folders(lease)
+        self._todo = await self._folders(lease, observed)
         for folder in self._todo:
-            listed = self._resynced.get(folder.folder_no)
+            listed = self._absences.links.get(folder.folder_no)
             if listed is not None:
                 folder.link, folder.resync = listed.link, False
-        return True
-
-    def _gone(self, lease: Lease) -> list[Row]:
-        """Absences a resync proved: still where the inventory had them, shown nowhere."""
-        if not self._missing:
-            return []
-        with self._walker.db.read() as connection:
-            still = connection.execute(
-                text(
-                    "SELECT item_key, folder_no FROM item WHERE shard = :shard "
-                    "AND mailbox_id = :mailbox_id AND gone_at IS NULL AND seen_at < :started"
-                ),
-                {
-                    "shard": lease.shard,
-                    "mailbox_id": lease.mailbox_id,
-                    "started": self._started_at or 0,
-                },
-            ).all()
-        return [
-            gone_row(
-                lease,
-                key,
-                None,
-                ordinal=0,
-                seen_at=self._last_date,
-                hint=NO_HINT,
-                sighting="resync",
-            )
-            for key, folder_no in still
-            if self._missing.get(key) == folder_no
-        ]
+        return bool(self._todo)
 
     def _must_yield(self, lease: Lease, began: float) -> bool:
         if time.monotonic() - began > HOLD_S:

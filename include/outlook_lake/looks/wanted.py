@@ -21,7 +21,8 @@ from outlook_lake.events.apply import Applied, Applier
 from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.holding import give_back, renewing
 from outlook_lake.looks.waiting import rounds_left, waiting_rounds
-from outlook_lake.looks.walk import Walk, Walker
+from outlook_lake.looks.walk import Walk
+from outlook_lake.looks.walker import Walker
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.leases import Lease

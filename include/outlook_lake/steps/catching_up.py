@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -16,35 +17,64 @@ from outlook_lake.lake.export import export as export_hours
 from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.drain import Drain
 from outlook_lake.looks.holding import renewing
+from outlook_lake.looks.running import AT_ONCE, run_walks
 from outlook_lake.looks.walk import Walk
 from outlook_lake.state import leases
-from outlook_lake.steps.priming import AT_ONCE, _walker
+from outlook_lake.steps.priming import streams_of, troubles_of, walker_of
 from outlook_lake.steps.streaming import stop_requested
 
 __all__ = ["catch_up"]
 
 SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
 HINTS_WAIT_S = 120.0
 """Longest wait (machine) for the answers to the hints a round made."""
 
+LATE_US = HOUR_US
+"""Graph time: who asks for an hour this long after its end wants it proven, not a quick look."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A mailbox with a round to do."""
+
+    mailbox_id: int
+    tenant_id: str
+    full: bool
+
 
 async def catch_up(
-    app: Application, hour: str | None = None, tenant: str | None = None
+    app: Application,
+    hour: str | None = None,
+    tenant: str | None = None,
+    *,
+    full: bool | None = None,
+    lane: int = 0,
+    lanes: int = 1,
 ) -> dict[str, Any]:
     """One round over every mailbox for which `hour` (or all that is over) is not yet proven.
 
     `hour` is `YYYY-MM-DDTHH`, UTC, Graph time. An hour that is not over is answered
     `not_over`, and nothing is done: only a round that started after an hour's end proves it.
-    Ends by answering the hints the rounds made and by exporting the hours that became dirty.
+
+    Rounds are full (all folders, the only proof) when `full` is True, without `hour`, for an
+    hour that ended over an hour ago, for mailboxes that want one, and for each mailbox every
+    `looks.full_every_h`; else they are hot (docs/decisions/hot-folders.md). `full` False keeps
+    to what is due. `lane` of `lanes` takes its share of the mailboxes. Ends by answering the
+    hints the rounds made and by exporting the hours that became dirty. `troubles` names tenants
+    that could not be served.
     """
     now = clock.graph_us()
     target = now // SECOND_US * SECOND_US  # a round is dated by Graph's Date, cut to the second
     if hour is not None:
         target = clock.to_us(clock.parse_hour(hour) + clock.HOUR)
-        if now < target + app.settings.lake.over_s * 1_000_000:
+        if now < target + app.settings.lake.over_s * SECOND_US:
             return {"not_over": True, "hour": hour}
-    wanted = _unproven(app, target, tenant, wishes=True)
-    owner = f"{app.run_id}:catch-up"
+    if full is None:
+        full = hour is None or now - target > LATE_US
+    share = {"lane": lane, "lanes": lanes}
+    due = _due(app, target, tenant, now, full, share)
+    owner = f"{app.run_id}:catch-up{lane}"
     # What was announced already is a hint first: no round takes it for unannounced.
     await asyncio.to_thread(land, app.db, app.settings, owner)
     async with app.tenants(tenant) as works, renewing(app.db, owner, app.settings):
@@ -52,9 +82,20 @@ async def catch_up(
             work.client.widen(AT_ONCE)
         applier = Applier(app.db, app.settings, lane="rounds", run_id=owner)
         async with Committer(applier, app.settings.stream.apply_rows) as committer:
-            walkers = {key: _walker(app, work, committer) for key, work in works.items()}
-            walks = {m: Walk(walkers[t], priming=False) for m, t in wanted.items() if t in walkers}
-            rounds = await _walk_all(app, owner, walks)
+            walkers = {key: walker_of(app, work, committer) for key, work in works.items()}
+            served = [one for one in due if one.tenant_id in walkers]
+            ran = await run_walks(
+                app.db,
+                app.settings,
+                owner,
+                {
+                    one.mailbox_id: Walk(walkers[one.tenant_id], priming=False, full=one.full)
+                    for one in served
+                },
+                {one.mailbox_id: one.tenant_id for one in served},
+                stop=lambda: stop_requested(app),
+                limit_s=app.settings.stream.run_s,
+            )
             applied = committer.applied
         drain = Drain(
             app.db,
@@ -62,67 +103,90 @@ async def catch_up(
             {work.tenant_id: (work.client, work.decoder) for work in works.values()},
             app.directory_key.secret,
             owner=owner,
+            streams={key: streams_of(work) for key, work in works.items()},
         )
-        applied.add(await _answer(app, drain, owner, set(wanted)))
+        applied.add(await _answer(app, drain, owner, ran.done))
+        requests = sum(work.client.requests for work in works.values())
     report = await asyncio.to_thread(
         export_hours, app.db, app.settings, tenant=tenant, run_id=owner
     )
     return {
-        "mailboxes": len(wanted),
-        "rounds": rounds,
-        "unproven": len(_unproven(app, target, tenant)),
+        "mailboxes": len(due),
+        "rounds": len(ran.done),
+        "full": sum(one.full for one in due),
+        "gave_up": ran.gave_up,
+        "unproven": _unproven(app, target, tenant, share),
+        "requests": requests,
         "observations": applied.observations,
         "events": applied.events,
         "hints_made": applied.postponed,
         "sealed": [f"{one.domain_id}/{one.hour}" for one in report.sealed],
+        "troubles": troubles_of(works, ran.troubles),
     }
 
 
-def _unproven(
-    app: Application, target: int, tenant: str | None, *, wishes: bool = False
-) -> dict[int, str]:
-    """Live mailboxes not proven through `target`; with `wishes`, those that want a round too."""
-    one = "" if tenant is None else "AND t.domain_id = :tenant"
-    wish = "OR m.round_wanted_at IS NOT NULL" if wishes else ""
+NOT_PROVEN = """
+    FROM mailbox m JOIN tenant t ON t.tenant_id = m.tenant_id
+    WHERE m.state = 'live' AND m.shard % :lanes = :lane
+      AND (m.complete_through IS NULL OR m.complete_through < :target {wish}) {one}
+"""
+
+
+def _values(target: int, tenant: str | None, share: dict[str, int]) -> dict[str, object]:
+    named: dict[str, object] = {} if tenant is None else {"tenant": tenant}
+    return {"target": target, **share, **named}
+
+
+def _one(tenant: str | None) -> str:
+    return "" if tenant is None else "AND t.domain_id = :tenant"
+
+
+def _due(
+    app: Application,
+    target: int,
+    tenant: str | None,
+    now: int,
+    full: bool,
+    share: dict[str, int],
+) -> list[_Due]:
+    """The rounds to do, and which of them read all folders."""
+    every = app.settings.looks.full_every_h
+    found = NOT_PROVEN.format(wish="OR m.round_wanted_at IS NOT NULL", one=_one(tenant))
     with app.db.read() as connection:
         rows = connection.execute(
             text(
-                "SELECT m.mailbox_id, m.tenant_id FROM mailbox m "
-                "JOIN tenant t ON t.tenant_id = m.tenant_id WHERE m.state = 'live' "
-                f"AND (m.complete_through IS NULL OR m.complete_through < :target {wish}) {one}"
+                f"SELECT m.mailbox_id, m.tenant_id, m.shard, m.full_at, m.round_wanted_at {found}"
             ),
-            {"target": target} | ({} if tenant is None else {"tenant": tenant}),
+            _values(target, tenant, share),
+        ).all()
+    # Each mailbox has its hour among `every`, so that the full rounds do not come all at once.
+    turn = target // HOUR_US % every
+    return [
+        _Due(
+            row.mailbox_id,
+            row.tenant_id,
+            full
+            or row.round_wanted_at is not None
+            or row.full_at is None
+            or now - row.full_at >= every * HOUR_US
+            or row.shard % every == turn,
         )
-        return {row.mailbox_id: row.tenant_id for row in rows}
+        for row in rows
+    ]
 
 
-async def _walk_all(app: Application, owner: str, walks: dict[int, Walk]) -> int:
-    """Go on with every walk until all are done or given up; returns how many are done."""
-    done = 0
-    began = time.monotonic()
-    left = dict(walks)
-    while left and not stop_requested(app):
-        if time.monotonic() - began > app.settings.stream.run_s:
-            break
-        now = clock.machine_us()
-        some = [mailbox_id for mailbox_id, walk in left.items() if walk.resume_at <= now][:AT_ONCE]
-        held = await asyncio.to_thread(
-            leases.claim_these, app.db, owner, app.settings.stream.lease_s, some
+def _unproven(app: Application, target: int, tenant: str | None, share: dict[str, int]) -> int:
+    found = NOT_PROVEN.format(wish="", one=_one(tenant))
+    with app.db.read() as connection:
+        return int(
+            connection.execute(
+                text(f"SELECT count(*) {found}"), _values(target, tenant, share)
+            ).scalar_one()
         )
-        await asyncio.gather(*(left[lease.mailbox_id].go_on(lease) for lease in held))
-        for mailbox_id in some:
-            walk = left.pop(mailbox_id)
-            if walk.done:
-                done += 1
-            elif not walk.gave_up:
-                left[mailbox_id] = walk  # to the end of the line
-        if not held:
-            await asyncio.sleep(0.2)
-    return done
 
 
 async def _answer(app: Application, drain: Drain, owner: str, mailbox_ids: set[int]) -> Applied:
-    """Look at the hints of these mailboxes until the rounds' watermarks have moved."""
+    """Look at the hints the rounds made, until their watermarks have moved."""
     began = time.monotonic()
     while time.monotonic() - began < HINTS_WAIT_S and not stop_requested(app):
         waiting = await asyncio.to_thread(_pending, app, mailbox_ids)
@@ -142,7 +206,9 @@ def _pending(app: Application, mailbox_ids: set[int]) -> list[int]:
         rows = connection.execute(
             text(
                 "SELECT mailbox_id FROM mailbox "
-                "WHERE pending_through IS NOT NULL AND state = 'live'"
-            )
+                "WHERE pending_through IS NOT NULL AND state = 'live' "
+                "UNION SELECT mailbox_id FROM hint WHERE due_at <= :now"
+            ),
+            {"now": clock.machine_us()},
         )
         return [mailbox_id for (mailbox_id,) in rows if mailbox_id in mailbox_ids]
