@@ -14,6 +14,8 @@ from outlook_lake import clock
 from outlook_lake.receiver.client_state import Proof, check, load_keys
 from outlook_lake.settings import SubscriptionSettings
 from outlook_lake.state.tables import gap, lease, mailbox, subscription, tenant
+from outlook_lake.subscriptions.endings import PROMPT_US
+from outlook_lake.subscriptions.plan import renewal
 from outlook_lake.tenants.scope import park
 from tests.support.graph import small_graph, wait_until
 from tests.support.subscriptions import URL, Company, add_mailboxes, counted
@@ -28,7 +30,9 @@ async def test_every_new_mailbox_is_watched_and_waits_to_be_primed(company: Comp
     assert company.rows(tenant)[0].watch_from == company.began
     for row in company.rows(subscription):
         assert (row.state, row.mode) == ("active", "basic")
-        assert row.renew_at == company.began + (row.expires_at - company.began) // 2
+        assert row.renew_at == renewal(row.nonce, company.began, row.expires_at)
+        assert (row.renewed_at, row.proven_at) == (company.began, company.began)
+        assert (row.notification_url, row.lifecycle_url) == (URL, URL)
 
 
 async def test_the_request_asks_for_all_changes_and_carries_a_proof(company: Company):
@@ -128,7 +132,7 @@ async def test_one_that_graph_forgot_is_made_again_and_leaves_a_gap(company: Com
     created = company.began
     company.desk.alive.clear()
     company.change(mailbox, state="live")
-    company.change(subscription, renew_at=1, last_notified_at=created + 7)
+    company.change(subscription, renew_at=1, last_notified_at=created + PROMPT_US + 7)
 
     counts = await company.run()
 
@@ -138,7 +142,11 @@ async def test_one_that_graph_forgot_is_made_again_and_leaves_a_gap(company: Com
     assert [(hole.cause, hole.loss, hole.state) for hole in holes] == [
         ("lapsed", "created_and_purged", "open")
     ] * 3
-    assert {(hole.from_at, hole.to_at) for hole in holes} == {(created + 7, company.began)}
+    # To the end of the second that Graph's Date names.
+    until = company.began + 1_000_000
+    assert {(hole.from_at, hole.to_at) for hole in holes} == {(created + 7, until)}
+    assert {row.round_reason for row in company.rows(mailbox)} == {"removed"}
+    assert {row.round_wanted_at for row in company.rows(mailbox)} == {until}
 
 
 async def test_one_that_expired_leaves_a_gap_from_its_end(company: Company):
@@ -150,7 +158,8 @@ async def test_one_that_expired_leaves_a_gap_from_its_end(company: Company):
     counts = await company.run()
 
     assert counts["recreated"] == 3
-    assert {(hole.from_at, hole.to_at) for hole in company.rows(gap)} == {(end, company.began)}
+    until = company.began + 1_000_000
+    assert {(hole.from_at, hole.to_at) for hole in company.rows(gap)} == {(end, until)}
     states = sorted(row.state for row in company.rows(subscription))
     assert states == ["active"] * 3 + ["lost"] * 3
 
@@ -169,7 +178,7 @@ async def test_who_is_back_from_being_parked_is_primed_again_and_its_gap_ends(co
 
     assert counted(counts) == {"planned": 3, "renewed": 3, "priming": 3}
     assert {row.watch_from for row in company.rows(mailbox)} == watch_from
-    assert {hole.to_at for hole in company.rows(gap)} == {company.began}
+    assert {hole.to_at for hole in company.rows(gap)} == {company.began + 1_000_000}
 
 
 async def test_a_run_that_died_holding_the_lease_is_waited_out(company: Company):

@@ -56,7 +56,7 @@ class Scene:
         async with self.client() as client:
             tenant = register_tenant(self.db, "sim", self.credentials, "sim")
             await refresh_mailboxes(self.db, client, tenant, KEY)
-            return await subscribe(self.db, client, self.settings, tenant)
+            return (await subscribe(self.db, client, self.settings, tenant)).counts
 
     def count(self, table: Any, **where: Any) -> int:
         query = select(func.count()).select_from(table).filter_by(**where)

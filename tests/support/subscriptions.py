@@ -18,6 +18,7 @@ from outlook_lake.settings import Settings
 from outlook_lake.state import Database
 from outlook_lake.state.tables import mailbox
 from outlook_lake.subscriptions.carry_out import subscribe
+from outlook_lake.subscriptions.model import Plan
 from outlook_lake.tenants.registry import Tenant, register_tenant
 from tests.support.graph import SmallGraph, graph_error, json_body, small_graph
 
@@ -113,19 +114,23 @@ class Company:
         self.db, self.settings, self.folder = db, settings, folder
         self.desk = Desk()
         self.tenant: Tenant | None = None
+        self.plan: Plan | None = None
+        """Of the last run."""
 
-    async def run(self) -> dict[str, int]:
+    async def run(self, **how: Any) -> dict[str, int]:
         async with small_graph(self.folder, self.desk) as graph:
-            return await self.run_with(graph)
+            return await self.run_with(graph, **how)
 
-    async def run_with(self, graph: SmallGraph) -> dict[str, int]:
+    async def run_with(self, graph: SmallGraph, **how: Any) -> dict[str, int]:
         graph.now = datetime.now(UTC).replace(microsecond=0)
         self.began = clock.to_us(graph.now)
         if self.tenant is None:
             self.tenant = register_tenant(self.db, "acme", graph.credentials, "acme")
             add_mailboxes(self.db, self.tenant.tenant_id, 3)
         async with graph.client() as client:
-            return await subscribe(self.db, client, self.settings, self.tenant)
+            done = await subscribe(self.db, client, self.settings, self.tenant, **how)
+            self.plan = done.plan
+            return done.counts
 
     def rows(self, table: Any) -> Any:
         with self.db.read() as connection:
@@ -137,4 +142,4 @@ class Company:
 
 
 def counted(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
+    return {name: count for name, count in counts.items() if count and name != "listed"}

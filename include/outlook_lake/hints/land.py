@@ -5,22 +5,22 @@ together, so a segment that was landed and not yet moved away is known and skipp
 checks what the edge could not: that the nonce is one of our subscriptions.
 
     staging/ready/*.segment → [read] → [nonce → mailbox] → hints + quarantine → staging/landed/
+                                                         └▶ lifecycle: gaps, rounds, calls
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, select, text
 
 from outlook_lake import clock
 from outlook_lake.errors import StorageError, TornSegmentError
-from outlook_lake.hints import quarantine
+from outlook_lake.hints import lifecycle, quarantine
 from outlook_lake.receiver.segments import (
     Notification,
     Quarantined,
@@ -85,6 +85,8 @@ class Landed:
     hints: int = 0
     refused: int = 0
     mailboxes: set[int] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
+    """Tenants whose subscriptions need a step at once (`subscriptions.signals`)."""
 
 
 def land(db: Database, settings: Settings, owner: str) -> Landed:
@@ -170,7 +172,7 @@ def _store_hints(
     owners = _owners(connection, {n.nonce for n in notifications})
     rows: dict[tuple[int, bytes], dict[str, object]] = {}
     last_notified: dict[str, int] = {}
-    lifecycle: dict[str, set[int]] = defaultdict(set)
+    events: dict[tuple[str, str], int] = {}
     due_at = clock.machine_us() + int(settings.stream.coalesce_s * 1_000_000)
     for note in notifications:
         owner = owners.get(note.nonce)
@@ -179,21 +181,17 @@ def _store_hints(
             reason = "unknown_subscription" if owner is None else "other_subscription"
             quarantine.add(connection, "landing", reason, 0)
             continue
-        last_notified[note.nonce] = max(last_notified.get(note.nonce, 0), note.received_at)
         if note.lifecycle is not None:
             landed.lifecycle += 1
-            lifecycle[note.lifecycle].add(owner[0])
+            about = (note.lifecycle, note.nonce)
+            events[about] = max(events.get(about, 0), note.received_at)
         elif note.item is not None and note.change is not None:
+            last_notified[note.nonce] = max(last_notified.get(note.nonce, 0), note.received_at)
             _coalesce(rows, owner[0], note, due_at)
     if rows:
         connection.execute(UPSERT, list(rows.values()))
-    if last_notified:
-        connection.execute(
-            update(subscription)
-            .where(subscription.c.nonce == bindparam("of_nonce"))
-            .values(last_notified_at=bindparam("at")),
-            [{"of_nonce": nonce, "at": at} for nonce, at in last_notified.items()],
-        )
+    lifecycle.heard(connection, last_notified)
+    landed.called |= lifecycle.act(connection, events)
     landed.hints += len(rows)
     landed.mailboxes |= {mailbox_id for mailbox_id, _ in rows}
 

@@ -1,4 +1,4 @@
-"""So many writes a second, and a common pause when Graph asks for one. Machine time."""
+"""So many requests a second, and a common pause when Graph asks for one. Machine time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The rows of subscriptions: made before Graph is asked, completed by its answer.
+"""The rows of subscriptions, read for planning and made before Graph is asked.
 
-Every function works in the caller's transaction. Times: microseconds, Graph time.
+Every function works in the caller's transaction. Times: microseconds, Graph time. What Graph
+answers is written by `answers`, how rows end by `endings`.
 """
 
 from __future__ import annotations
@@ -8,170 +9,134 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 
 from outlook_lake import clock
 from outlook_lake.receiver.client_state import Key, new_nonce
-from outlook_lake.state.tables import gap, lease, mailbox, subscription, tenant
-from outlook_lake.subscriptions.plan import Action, MailboxRow, SubscriptionRow
+from outlook_lake.state.tables import lease, mailbox, subscription
+from outlook_lake.subscriptions import endings
+from outlook_lake.subscriptions.model import Action, Kind, MailboxRow, SubscriptionRow
 
-__all__ = [
-    "Job",
-    "Live",
-    "activate",
-    "fail",
-    "keep_lease",
-    "lose",
-    "new_job",
-    "prepare",
-    "read_rows",
-    "retire",
-]
+__all__ = ["Job", "keep_lease", "new_row", "owner_of", "prepare", "read_rows"]
+
+_ROW = (
+    "nonce", "subscription_id", "mailbox_id", "state", "expires_at", "renew_at", "created_at",
+    "renewed_at", "proven_at", "last_notified_at", "reauthorize_at", "key_id",
+    "notification_url", "lifecycle_url", "last_error",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One subscription to create or renew."""
+    """One action with what its request needs."""
 
+    kind: Kind
     mailbox_id: int
     aad_id: str
     nonce: str
     key_id: str
     subscription_id: str | None = None
-    """Given when it is to be renewed."""
+    """The one at Graph it is about."""
+    reason: str = ""
     fresh: bool = True
     """Graph cannot know this nonce yet; False = an earlier try may have reached Graph."""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Graph's good answer about one job."""
-
-    job: Job
-    subscription_id: str
-    expires_at: int
-    date: int
-    """Graph's Date of the answer."""
+    since: int = 0
+    """When its row was made: from then on a refused permission may still be spreading."""
 
 
 def read_rows(
     connection: Connection, tenant_id: str
 ) -> tuple[list[MailboxRow], list[SubscriptionRow]]:
-    """Mailboxes and current subscriptions of a tenant."""
+    """Mailboxes of a tenant and their current subscriptions, for `plan`.
+
+    Rows that were lost are read only where no other followed: they say why one is made again.
+    """
     mailboxes = connection.execute(
-        select(mailbox.c.mailbox_id, mailbox.c.state).where(mailbox.c.tenant_id == tenant_id)
-    ).all()
-    rows = connection.execute(
         select(
-            subscription.c.nonce,
-            subscription.c.subscription_id,
-            subscription.c.mailbox_id,
-            subscription.c.state,
-            subscription.c.expires_at,
-            subscription.c.renew_at,
-            subscription.c.last_notified_at,
-        )
+            mailbox.c.mailbox_id, mailbox.c.state, mailbox.c.unannounced, mailbox.c.aad_id
+        ).where(mailbox.c.tenant_id == tenant_id)
+    ).all()
+    other = subscription.alias()
+    followed = exists().where(
+        other.c.mailbox_id == subscription.c.mailbox_id,
+        other.c.state.in_(("active", "creating")),
+    )
+    rows = connection.execute(
+        select(*(subscription.c[name] for name in _ROW))
         .join(mailbox, mailbox.c.mailbox_id == subscription.c.mailbox_id)
-        .where(mailbox.c.tenant_id == tenant_id, subscription.c.state.in_(("active", "creating")))
+        .where(
+            mailbox.c.tenant_id == tenant_id,
+            subscription.c.state.in_(("active", "creating"))
+            | ((subscription.c.state == "lost") & ~followed),
+        )
         .order_by(subscription.c.created_at)
     ).all()
     return [MailboxRow(*row) for row in mailboxes], [SubscriptionRow(*row) for row in rows]
 
 
 def prepare(connection: Connection, actions: Sequence[Action], key: Key) -> list[Job]:
-    """Turn actions into jobs; a create has its row (nonce, `creating`) when this commits."""
-    known = _facts(connection, actions)
+    """Turn actions into jobs; what is to be made has its row (`creating`) when this commits."""
+    users = _users(connection, actions)
+    known = _rows(connection, actions)
     jobs: list[Job] = []
     for action in actions:
-        aad_id = known[action.mailbox_id]
-        if action.kind == "create":
-            if action.reason == "lapsed" and action.nonce is not None:
-                lose(connection, action.nonce, "expired")
-            jobs.append(new_job(connection, action.mailbox_id, aad_id, key, action.reason))
-            continue
-        row = connection.execute(
-            select(subscription.c.key_id, subscription.c.subscription_id).where(
-                subscription.c.nonce == action.nonce
+        aad_id, row = users.get(action.mailbox_id, ""), known.get(action.nonce or "")
+        if action.kind not in ("create", "recreate"):
+            jobs.append(
+                Job(
+                    action.kind,
+                    action.mailbox_id,
+                    aad_id,
+                    action.nonce or "",
+                    row.key_id if row is not None else key.key_id,
+                    action.subscription_id,
+                    action.reason,
+                    fresh=False,
+                    since=0 if row is None else row.created_at or 0,
+                )
             )
-        ).one()
+            continue
+        old = None
+        if row is not None and row.state == "active":
+            endings.lose(connection, row.nonce, action.reason)
+            # One that lapsed is not there any more; every other is deleted first.
+            old = None if action.reason == "lapsed" else row.subscription_id
         jobs.append(
             Job(
+                "create",
                 action.mailbox_id,
                 aad_id,
-                str(action.nonce),
-                row.key_id,
-                row.subscription_id if action.kind == "renew" else None,
-                fresh=False,
-                reason=action.reason,
+                new_nonce(),
+                key.key_id,
+                old,
+                action.reason,
+                since=clock.graph_us(),
             )
         )
+    _insert(connection, [job for job in jobs if job.kind == "create"])
     return jobs
 
 
-def new_job(connection: Connection, mailbox_id: int, aad_id: str, key: Key, reason: str) -> Job:
-    """A fresh nonce and its row; the mailbox is `subscribing` until Graph answered."""
-    job = Job(mailbox_id, aad_id, new_nonce(), key.key_id, reason=reason)
-    connection.execute(
-        subscription.insert().values(
-            nonce=job.nonce,
-            mailbox_id=mailbox_id,
-            mode="basic",
-            key_id=key.key_id,
-            state="creating",
-            created_at=clock.graph_us(),
-        )
+def new_row(connection: Connection, job: Job, key: Key, reason: str) -> Job:
+    """A fresh nonce and its row for the mailbox of a job whose subscription is gone."""
+    made = Job(
+        "create",
+        job.mailbox_id,
+        job.aad_id,
+        new_nonce(),
+        key.key_id,
+        reason=reason,
+        since=clock.graph_us(),
     )
-    connection.execute(
-        update(mailbox)
-        .where(mailbox.c.mailbox_id == mailbox_id, mailbox.c.state == "new")
-        .values(state="subscribing")
-    )
-    return job
+    _insert(connection, [made])
+    return made
 
 
-def activate(connection: Connection, live: Live) -> bool:
-    """Write down Graph's answer; returns whether the mailbox now waits to be primed.
-
-    `watch_from` of mailbox and tenant is the Date of the first such answer: subscribe first,
-    then prime.
-    """
-    connection.execute(
-        update(subscription)
-        .where(subscription.c.nonce == live.job.nonce)
-        .values(
-            subscription_id=live.subscription_id,
-            state="active",
-            expires_at=live.expires_at,
-            renew_at=live.date + (live.expires_at - live.date) // 2,
-            last_error=None,
-        )
-    )
-    where = mailbox.c.mailbox_id == live.job.mailbox_id
-    waiting = connection.execute(
-        update(mailbox)
-        .where(where, mailbox.c.state.in_(("new", "subscribing")))
-        .values(state="priming", watch_from=func.coalesce(mailbox.c.watch_from, live.date))
-    ).rowcount
-    # Blind until now: what had no end ends here. Filling it is the business of a round.
-    connection.execute(
-        update(gap)
-        .where(
-            gap.c.mailbox_id == live.job.mailbox_id,
-            gap.c.to_at.is_(None),
-            gap.c.cause.in_(("lapsed", "parked")),
-        )
-        .values(to_at=live.date)
-    )
-    connection.execute(
-        update(tenant)
-        .where(
-            tenant.c.tenant_id == select(mailbox.c.tenant_id).where(where).scalar_subquery(),
-            (tenant.c.watch_from.is_(None)) | (tenant.c.watch_from > live.date),
-        )
-        .values(watch_from=live.date)
-    )
-    return bool(waiting)
+def owner_of(connection: Connection, subscription_id: str) -> str | None:
+    """The nonce of the row that knows a subscription of Graph's, however it ended."""
+    return connection.execute(
+        select(subscription.c.nonce).where(subscription.c.subscription_id == subscription_id)
+    ).scalar()
 
 
 def keep_lease(connection: Connection, name: str, owner: str, seconds: float) -> bool:
@@ -184,58 +149,53 @@ def keep_lease(connection: Connection, name: str, owner: str, seconds: float) ->
     return bool(kept.rowcount)
 
 
-def lose(connection: Connection, nonce: str, why: str) -> None:
-    """A subscription ended without us: its row stays, and a gap opens where it was last known.
-
-    An expired one was alive until its end; one Graph no longer knows is only known to have
-    been alive when it was last renewed or last notified.
-    """
-    row = connection.execute(select(subscription).where(subscription.c.nonce == nonce)).one()
+def _insert(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Rows `creating`; new mailboxes are `subscribing` until Graph answered."""
+    if not jobs:
+        return
     connection.execute(
-        update(subscription)
-        .where(subscription.c.nonce == nonce)
-        .values(state="lost", last_error=why)
+        subscription.insert(),
+        [
+            {
+                "nonce": job.nonce,
+                "mailbox_id": job.mailbox_id,
+                "mode": "basic",
+                "key_id": job.key_id,
+                "state": "creating",
+                "created_at": job.since,
+            }
+            for job in jobs
+        ],
     )
-    expires_at, renew_at = row.expires_at or row.created_at, row.renew_at or row.created_at
-    renewed_at = 2 * renew_at - expires_at  # renewal is planned for half of the life
-    last_alive = expires_at if why == "expired" else max(renewed_at, row.last_notified_at or 0)
     connection.execute(
-        gap.insert().values(
-            mailbox_id=row.mailbox_id,
-            from_at=last_alive,
-            cause="lapsed",
-            loss="created_and_purged",
-            state="open",
-            opened_at=clock.graph_us(),
-            note=why,
+        update(mailbox)
+        .where(mailbox.c.mailbox_id == bindparam("of_mailbox"), mailbox.c.state == "new")
+        .values(state="subscribing"),
+        [{"of_mailbox": job.mailbox_id} for job in jobs],
+    )
+
+
+def _users(connection: Connection, actions: Sequence[Action]) -> dict[int, str]:
+    ids = sorted({action.mailbox_id for action in actions})
+    found: dict[int, str] = {}
+    for start in range(0, len(ids), 500):
+        rows = connection.execute(
+            select(mailbox.c.mailbox_id, mailbox.c.aad_id).where(
+                mailbox.c.mailbox_id.in_(ids[start : start + 500])
+            )
         )
-    )
+        found.update({row.mailbox_id: row.aad_id for row in rows})
+    return found
 
 
-def fail(connection: Connection, job: Job, error: str) -> None:
-    """Keep the words of a failure (status and code) on the row; it is tried again next run."""
-    connection.execute(
-        update(subscription).where(subscription.c.nonce == job.nonce).values(last_error=error)
-    )
-
-
-def retire(connection: Connection, job: Job, why: str) -> None:
-    """Give a row up; it stays, because late notifications still find their mailbox by it."""
-    connection.execute(
-        update(subscription)
-        .where(subscription.c.nonce == job.nonce)
-        .values(state="tombstone", last_error=why)
-    )
-
-
-def _facts(connection: Connection, actions: Sequence[Action]) -> dict[int, str]:
-    if not actions:
-        return {}
-    rows = connection.execute(
-        text("SELECT mailbox_id, aad_id FROM mailbox WHERE mailbox_id BETWEEN :low AND :high"),
-        {
-            "low": min(action.mailbox_id for action in actions),
-            "high": max(action.mailbox_id for action in actions),
-        },
-    )
-    return {row.mailbox_id: row.aad_id for row in rows}
+def _rows(connection: Connection, actions: Sequence[Action]) -> dict[str, SubscriptionRow]:
+    nonces = [action.nonce for action in actions if action.nonce]
+    found: dict[str, SubscriptionRow] = {}
+    for start in range(0, len(nonces), 500):
+        rows = connection.execute(
+            select(*(subscription.c[name] for name in _ROW)).where(
+                subscription.c.nonce.in_(nonces[start : start + 500])
+            )
+        )
+        found.update({row.nonce: SubscriptionRow(*row) for row in rows})
+    return found
