@@ -55,6 +55,8 @@ class OneMailbox:
     """Graph's folders: id → row. The tree's delta shows those whose id is in `changed`."""
     changed: list[str] = field(default_factory=list)
     rules: list[dict[str, Any]] = field(default_factory=list)
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    """What the plain list of messages answers, of a folder and of the mailbox."""
     refuse: dict[str, web.Response] = field(default_factory=dict)
     """Part of a path → what it is answered with."""
     asked: list[str] = field(default_factory=list)
@@ -131,16 +133,9 @@ class OneMailbox:
         for part, refusal in self.refuse.items():
             if part in path:
                 return _again(refusal)
-        if path == "/mailFolders/delta":
-            return json_body(self._tree(anew="$deltatoken" not in request.query))
-        if path == "/mailFolders":
-            return json_body({"value": [f for f in self.folders.values() if _at_root(f)]})
-        if path.endswith("/childFolders"):
-            parent = path.split("/")[2]
-            below = [f for f in self.folders.values() if f["parentFolderId"] == parent]
-            return json_body({"value": below})
-        if path.endswith("/messageRules"):
-            return json_body({"value": self.rules})
+        known = self._folders(request, path)
+        if known is not None:
+            return json_body(known)
         if "/messages/delta" in request.path:
             page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
             if isinstance(page, web.Response):
@@ -152,6 +147,19 @@ class OneMailbox:
         """A link into the inbox's delta."""
         path = f"/v1.0/users/{USER}/mailFolders/{INBOX}/messages/delta"
         return f"{self.server.graph_url}{path}?$deltatoken={token}"
+
+    def _folders(self, request: web.Request, path: str) -> dict[str, Any] | None:
+        """The tree by delta and level by level, rules, and plain lists of messages."""
+        if path == "/mailFolders/delta":
+            return self._tree(anew="$deltatoken" not in request.query)
+        if path == "/mailFolders":
+            return {"value": [f for f in self.folders.values() if _at_root(f)]}
+        if path.endswith("/childFolders"):
+            parent = path.split("/")[2]
+            return {"value": [f for f in self.folders.values() if f["parentFolderId"] == parent]}
+        if path.endswith("/messageRules"):
+            return {"value": self.rules}
+        return {"value": self.listed} if path.endswith("/messages") else None
 
     def _tree(self, *, anew: bool) -> dict[str, Any]:
         shown = [f for f in self.folders.values() if not f.get("isHidden")]
@@ -174,6 +182,10 @@ class OneMailbox:
     def _item(self, asked: dict[str, Any]) -> dict[str, Any]:
         path = asked["url"].partition("?")[0]
         self.asked.append(path.removeprefix(f"/users/{USER}"))
+        for part, refusal in self.refuse.items():
+            if part in path:
+                error = msgspec.json.decode(refusal.body)
+                return {"id": asked["id"], "status": refusal.status, "body": error}
         if "/mailFolders/" in path:
             name = path.rpartition("/")[2]
             known = self.folders.get(INBOX if name == "inbox" else name)

@@ -8,6 +8,7 @@ against the alphabet of Graph's ids, then escaped.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 from outlook_lake.errors import UntrustedLinkError, UsageError
@@ -33,6 +34,7 @@ __all__ = [
     "subscription_resource",
     "user_path",
     "users_path",
+    "window_path",
 ]
 
 MESSAGE_FIELDS = (
@@ -106,6 +108,18 @@ def message_path(user: str, item: str) -> str:
 def messages_path(user: str, folder: str, *, top: int = 200) -> str:
     """The plain list of a folder: for mailboxes where delta refuses."""
     return f"{_folder(user, folder)}/messages?$select={MESSAGE_SELECT}&$top={_count(top)}"
+
+
+def window_path(user: str, date: str, since: datetime, until: datetime, *, top: int = 200) -> str:
+    """Messages of all folders by one of their dates; aware times, half-open, oldest first."""
+    if date not in ("receivedDateTime", "lastModifiedDateTime"):
+        raise UsageError(f"messages are not listed by {date}")
+    # Graph wants what it orders by to stand first in the filter.
+    wanted = f"{date} ge {_moment(since)} and {date} lt {_moment(until)}"
+    return (
+        f"{_user(user)}/messages?$select={MESSAGE_SELECT}"
+        f"&$filter={quote(wanted, safe=':')}&$orderby={date}&$top={_count(top)}"
+    )
 
 
 def message_delta_path(user: str, folder: str) -> str:
@@ -185,6 +199,10 @@ def _id(text: str) -> str:
     if not _GRAPH_ID.fullmatch(text):
         raise UntrustedLinkError("an id that is not one of Graph's was kept out of a URL")
     return quote(text, safe="=")
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _count(number: int) -> int:

@@ -369,6 +369,7 @@ class Walk:
             listed = self._absences.links.get(folder.folder_no)
             if listed is not None:
                 folder.link, folder.resync = listed.link, False
+                folder.listing = listed.link_state == "unavailable"
         return bool(self._todo)
 
     def _must_yield(self, lease: Lease, began: float) -> bool:

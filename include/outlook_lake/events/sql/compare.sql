@@ -157,9 +157,9 @@ listed AS (
 judged AS (
     SELECT
         *,
-        -- A row of delta about an item under 5 minutes fresh, or with a hint of its own, may be
+        -- A row of delta or of a list about an item under 5 minutes fresh, or with a hint of its own, may be
         -- older than what is known although it came later: it is looked at instead.
-        hint_kinds = 0 AND sighting IN ('delta', 'resync')
+        hint_kinds = 0 AND sighting IN ('delta', 'resync', 'window')
             AND (waiting OR stale OR known AND NOT gone AND old_seen_at > seen_at - 300000000)
             AS uncertain
     FROM listed
