@@ -34,6 +34,13 @@ class Desk:
         self.name_ids_in_409 = True
         self.answers_first: list[Callable[[], web.Response]] = []
         """Given to the next POSTs instead of an answer."""
+        self.refuses: Callable[[str, str], web.Response | None] = lambda method, about: None
+        """(method, user or subscription id) → a refusal, or None."""
+        self.asked: list[tuple[str, str]] = []
+        """(method, subscription id or empty), in order."""
+        self.page_size = 100
+        self.hidden: set[str] = set()
+        """Ids that the list does not show although they live (docs#5603)."""
         self.posts: list[float] = []
         self.may_answer = asyncio.Event()
         """Cleared: requests come in and wait."""
@@ -55,19 +62,44 @@ class Desk:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         subscription_id = request.path.rpartition("/")[2]
+        subscription_id = "" if subscription_id == "subscriptions" else subscription_id
+        self.asked.append((request.method, subscription_id))
         if request.method == "POST":
             if self.answers_first:
                 return self.answers_first.pop(0)()
-            return self.create(await request.json())
-        if request.method == "GET":
-            return json_body({"value": list(self.alive.values())})
+            body = await request.json()
+            refused = self.refuses("POST", body["resource"].split("/")[1])
+            return refused or self.create(body)
+        refused = self.refuses(request.method, subscription_id)
+        if refused is not None:
+            return refused
+        if not subscription_id:
+            return self._page(request)
         if subscription_id not in self.alive:
             return graph_error(404, "ResourceNotFound")
+        if request.method == "GET":
+            return json_body(self.alive[subscription_id])
         if request.method == "DELETE":
             del self.alive[subscription_id]
             return web.Response(status=204)
-        entry = self.alive[subscription_id]
-        return self._granted(entry, await request.json()) or json_body(entry)
+        entry, changes = self.alive[subscription_id], await request.json()
+        refused = self._granted(entry, changes)
+        if refused is None and "notificationUrl" in changes:
+            entry["notificationUrl"] = changes["notificationUrl"]
+        return refused or json_body(entry)
+
+    def _page(self, request: web.Request) -> web.Response:
+        shown = [entry for key, entry in self.alive.items() if key not in self.hidden]
+        start = int(request.query.get("$skiptoken", 0))
+        body: dict[str, Any] = {"value": shown[start : start + self.page_size]}
+        if start + self.page_size < len(shown):
+            link = request.url.with_query({"$skiptoken": start + self.page_size})
+            body["@odata.nextLink"] = str(link)
+        return json_body(body)
+
+    def writes(self, method: str) -> list[str]:
+        """Ids (empty for POST) of the requests of one method."""
+        return [about for asked, about in self.asked if asked == method]
 
     def create(self, body: dict[str, Any]) -> web.Response:
         for known in self.alive.values():
@@ -90,21 +122,26 @@ class Desk:
         return None
 
 
-def add_mailboxes(db: Database, tenant_id: str, count: int) -> None:
+def add_mailboxes(db: Database, tenant_id: str, count: int, first: int = 0) -> None:
     with db.write() as connection:
         connection.execute(
             mailbox.insert(),
             [
                 {
                     "tenant_id": tenant_id,
-                    "aad_id": f"7a1e5c00-1111-4222-8333-{n:012d}",
+                    "aad_id": user_id(n),
                     "tuid": f"tuid-{n}",
                     "shard": n % 256,
                     "state": "new",
                 }
-                for n in range(count)
+                for n in range(first, first + count)
             ],
         )
+
+
+def user_id(number: int) -> str:
+    """Object id of person `number`."""
+    return f"7a1e5c00-1111-4222-8333-{number:012d}"
 
 
 class Company:
@@ -121,12 +158,14 @@ class Company:
         async with small_graph(self.folder, self.desk) as graph:
             return await self.run_with(graph, **how)
 
-    async def run_with(self, graph: SmallGraph, **how: Any) -> dict[str, int]:
+    async def run_with(
+        self, graph: SmallGraph, more_mailboxes: int = 0, **how: Any
+    ) -> dict[str, int]:
         graph.now = datetime.now(UTC).replace(microsecond=0)
         self.began = clock.to_us(graph.now)
         if self.tenant is None:
             self.tenant = register_tenant(self.db, "acme", graph.credentials, "acme")
-            add_mailboxes(self.db, self.tenant.tenant_id, 3)
+            add_mailboxes(self.db, self.tenant.tenant_id, 3 + more_mailboxes)
         async with graph.client() as client:
             done = await subscribe(self.db, client, self.settings, self.tenant, **how)
             self.plan = done.plan

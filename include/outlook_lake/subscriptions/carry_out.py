@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 URGENT = frozenset({("reauthorize", "asked"), ("recreate", "removed")})
 """What lifecycle notifications ask for."""
+BY_LIST = frozenset({"foreign", "unlisted"})
+"""What only Graph's list can show."""
 WAIT_S = 75.0
 """How long a run waits for another one to end, longer than a dead one's lease (machine time)."""
 
@@ -170,6 +172,9 @@ def _plan(work: _Work, listed: list[Listed] | None) -> tuple[Plan, Action | None
     if work.urgent:
         told = tuple(one for one in made.actions if (one.kind, one.reason) in URGENT)
         made = replace(made, actions=told)
+    if listed is not None:  # the rest was planned and tried a moment ago
+        shown = tuple(o for o in made.actions if o.kind == "adopt" or o.reason in BY_LIST)
+        made = replace(made, actions=shown)
     busy = {action.mailbox_id for action in made.actions}
     for row in rows:
         alive = row.state == "active" and (row.expires_at or 0) > now
