@@ -91,8 +91,12 @@ class _Folder:
 class Walk:
     """One walk over one mailbox, resumable with a new lease."""
 
-    def __init__(self, walker: Walker, *, priming: bool, full: bool = True) -> None:
+    def __init__(
+        self, walker: Walker, *, priming: bool, full: bool = True, hidden: bool = True
+    ) -> None:
+        """`hidden`: a full round also lists hidden folders right below the root."""
         self._walker = walker
+        self._hidden = hidden
         self._priming = priming
         self._wants_full = full
         self._full = full
@@ -207,7 +211,7 @@ class Walk:
             folders = await asyncio.to_thread(self._stored, lease)
             if folders:
                 return self._chosen(folders, frozenset())
-        tree = await self._tree(lease, observed, hidden=self._full)
+        tree = await self._tree(lease, observed, hidden=self._full and self._hidden)
         if self._priming:  # nothing is compared yet: the first round settles what is gone
             return self._chosen(tree.folders, tree.shown)
         for folder_no in tree.unsettled:

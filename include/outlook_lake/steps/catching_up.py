@@ -30,7 +30,7 @@ HOUR_US = 3600 * SECOND_US
 HINTS_WAIT_S = 120.0
 """Longest wait (machine) for the answers to the hints a round made."""
 
-LATE_US = HOUR_US
+LATE_US = HOUR_US // 2
 """Graph time: who asks for an hour this long after its end wants it proven, not a quick look."""
 
 
@@ -41,6 +41,7 @@ class _Due:
     mailbox_id: int
     tenant_id: str
     full: bool
+    hidden: bool
 
 
 async def catch_up(
@@ -58,7 +59,7 @@ async def catch_up(
     `not_over`, and nothing is done: only a round that started after an hour's end proves it.
 
     Rounds are full (all folders, the only proof) when `full` is True, without `hour`, for an
-    hour that ended over an hour ago, for mailboxes that want one, and for each mailbox every
+    hour that ended over half an hour ago, for mailboxes that want one, and for each mailbox every
     `looks.full_every_h`; else they are hot (docs/decisions/hot-folders.md). `full` False keeps
     to what is due. `lane` of `lanes` takes its share of the mailboxes. Ends by answering the
     hints the rounds made and by exporting the hours that became dirty. `troubles` names tenants
@@ -89,7 +90,9 @@ async def catch_up(
                 app.settings,
                 owner,
                 {
-                    one.mailbox_id: Walk(walkers[one.tenant_id], priming=False, full=one.full)
+                    one.mailbox_id: Walk(
+                        walkers[one.tenant_id], priming=False, full=one.full, hidden=one.hidden
+                    )
                     for one in served
                 },
                 {one.mailbox_id: one.tenant_id for one in served},
@@ -159,20 +162,17 @@ def _due(
             ),
             _values(target, tenant, share),
         ).all()
-    # Each mailbox has its hour among `every`, so that the full rounds do not come all at once.
-    turn = target // HOUR_US % every
-    return [
-        _Due(
-            row.mailbox_id,
-            row.tenant_id,
-            full
-            or row.round_wanted_at is not None
-            or row.full_at is None
-            or now - row.full_at >= every * HOUR_US
-            or row.shard % every == turn,
-        )
-        for row in rows
-    ]
+    # Each mailbox has its hour among `every`, so that the full rounds do not come all at once;
+    # every second of them also lists what the tree's delta leaves out.
+    hours = target // HOUR_US
+    made = []
+    for row in rows:
+        asked = full or row.round_wanted_at is not None or row.full_at is None
+        old = not asked and now - row.full_at >= every * HOUR_US
+        turn = row.shard % every == hours % every
+        hidden = asked or hours // every % 2 == row.shard // every % 2
+        made.append(_Due(row.mailbox_id, row.tenant_id, asked or old or turn, hidden))
+    return made
 
 
 def _unproven(app: Application, target: int, tenant: str | None, share: dict[str, int]) -> int:
