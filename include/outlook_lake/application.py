@@ -7,17 +7,19 @@ its connections, everyone else the environment.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import select
+from sqlalchemy import Row, select, update
 
+from outlook_lake.clock import machine_us
 from outlook_lake.errors import UsageError
 from outlook_lake.events.restored import compare_log
 from outlook_lake.graph.auth import TokenSource
@@ -31,6 +33,8 @@ from outlook_lake.tenants.credentials import TenantConnection, tenant_from_envir
 from outlook_lake.tenants.directory import ensure_key
 
 __all__ = ["Application", "TenantWork"]
+
+log = logging.getLogger(__name__)
 
 ConnectionOf = Callable[[str], TenantConnection]
 
@@ -99,19 +103,27 @@ class Application:
 
     @asynccontextmanager
     async def tenants(self, only: str | None = None) -> AsyncIterator[dict[str, TenantWork]]:
-        """Every registered tenant (or the one with domain_id `only`), ready for requests."""
+        """Every registered tenant (or the one with domain_id `only`), ready for requests.
+
+        Without `only`, a tenant that is not served now (paused, gone, or its connection cannot
+        be read) is left out and logged: its trouble is not the others'.
+        """
         with self.db.read() as connection:
-            rows = connection.execute(
-                select(tenant_table.c.tenant_id, tenant_table.c.domain_id, tenant_table.c.conn_id)
-            ).all()
-        chosen = [row for row in rows if only is None or row.domain_id == only]
+            rows = connection.execute(select(tenant_table)).all()
+        chosen = [row for row in rows if (row.domain_id == only if only else _is_served_now(row))]
         if only is not None and not chosen:
             known = ", ".join(sorted(row.domain_id for row in rows)) or "none"
             raise UsageError(f"no tenant {only!r} here; known: {known}")
         async with AsyncExitStack() as stack:
             works = {}
             for row in chosen:
-                connection_ = self.connection(row.conn_id)
+                try:
+                    connection_ = self.connection(row.conn_id)
+                except UsageError as error:
+                    if only is not None:
+                        raise
+                    log.error("tenant %s is left out: %s", row.domain_id, error)
+                    continue
                 credentials = connection_.credentials
                 client = GraphClient(credentials, TokenSource(credentials), self.settings)
                 works[row.tenant_id] = TenantWork(
@@ -127,3 +139,28 @@ class Application:
             yield works
             for work in works.values():
                 keep_offset(self.db, self.settings, work.client.offset_s)
+            self._note_credentials(works.values())
+
+    def _note_credentials(self, works: Iterable[TenantWork]) -> None:
+        """Keep which credential gave the last token (`current`, `next`), for status and doctor."""
+        used = {work.tenant_id: work.client.credential for work in works}
+        with self.db.read() as connection:
+            rows = connection.execute(select(tenant_table.c.tenant_id, tenant_table.c.credential))
+            known = {row.tenant_id: row.credential for row in rows}
+        changed = {one: name for one, name in used.items() if name and known.get(one) != name}
+        if not changed:
+            return
+        with self.db.write() as connection:
+            for tenant_id, name in changed.items():
+                connection.execute(
+                    update(tenant_table)
+                    .where(tenant_table.c.tenant_id == tenant_id)
+                    .values(credential=name)
+                )
+
+
+def _is_served_now(row: Row[Any]) -> bool:
+    """Gone tenants are not served; paused ones when their time to be asked again has come."""
+    if row.state == "paused":
+        return (row.retry_at or 0) <= machine_us()
+    return bool(row.state != "gone")

@@ -36,6 +36,7 @@ from outlook_lake.graph.resources import (
     paged,
 )
 from outlook_lake.settings import Settings
+from outlook_lake.tenants.credential import Credential
 from outlook_lake.tenants.credentials import Credentials
 from tests.support.simulator import SimulatorProcess, running_simulator
 
@@ -55,7 +56,7 @@ class Scene:
         credentials = Credentials(
             self.simulator.tenant["tenant_id"],
             self.simulator.tenant["client_id"],
-            self.simulator.tenant["client_secret"],
+            Credential("current", secret=self.simulator.tenant["client_secret"]),
             self.simulator.url,
             f"https://127.0.0.1:{self.simulator.tls_port}",
             str(self.simulator.state / "ca.pem"),

@@ -10,13 +10,14 @@ import ipaddress
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import jwt
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from outlook_lake.graph.auth import TokenSource
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.settings import Settings
+from outlook_lake.tenants.credential import Credential
 from outlook_lake.tenants.credentials import Credentials
 
 TENANT = "3f0b1a9e-0000-4000-8000-000000000001"
@@ -59,6 +61,11 @@ class SmallGraph:
     token_lifetime_s: int = 3600
     good_tokens: set[str] = field(default_factory=set)
     refuse_secret: bool = False
+    secrets: set[str] = field(default_factory=lambda: {"secret"})
+    certificates: list[str] = field(default_factory=list)
+    """PEM of the certificates registered with the application."""
+    token_status: int = 200
+    """Another one and the token endpoint answers with it alone."""
     asked: list[web.Request] = field(default_factory=list)
 
     @property
@@ -67,7 +74,7 @@ class SmallGraph:
         return Credentials(
             TENANT,
             "client",
-            "secret",
+            Credential("current", secret="secret"),
             self.graph_url,
             self.authority_url,
             str(self.folder / "ca.pem"),
@@ -103,11 +110,31 @@ class SmallGraph:
             }
         )
 
+    def _refusal(self, form: Any) -> str | None:
+        if "client_assertion" not in form:
+            good = not self.refuse_secret and form.get("client_secret") in self.secrets
+            return None if good else "AADSTS7000215"
+        for pem in self.certificates:
+            key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+            with suppress(jwt.InvalidTokenError):
+                jwt.decode(
+                    form["client_assertion"],
+                    key,  # type: ignore[arg-type]
+                    algorithms=["PS256", "RS256"],
+                    audience=f"{self.authority_url}/{TENANT}/oauth2/v2.0/token",
+                    issuer="client",
+                )
+                return None
+        return "AADSTS700027"
+
     async def token(self, request: web.Request) -> web.Response:
         form = await request.post()
-        if self.refuse_secret or form.get("client_secret") != "secret":
+        if self.token_status != 200:
+            return web.Response(status=self.token_status, headers={"Retry-After": "1"})
+        refused = self._refusal(form)
+        if refused:
             return web.json_response(
-                {"error": "invalid_client", "error_description": "AADSTS7000215"}, status=401
+                {"error": "invalid_client", "error_description": refused}, status=401
             )
         self.tokens_given += 1
         token = f"token-{self.tokens_given}"

@@ -1,7 +1,9 @@
-"""One token per tenant: msal with the client secret, cached, refreshed early, one at a time.
+"""One token per tenant: msal with a secret or a certificate, cached, refreshed early, once.
 
 msal is synchronous, so it works in a thread. Its own cache is emptied before a refresh after
-a 401: it would hand the refused token out again.
+a 401: it would hand the refused token out again. Of two credentials the next one is tried
+first; one that is refused leaves the other one to serve. While the token endpoint throttles
+or fails, a token that is still good carries on.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from urllib.parse import urlsplit
 import msal
 import requests
 
+from outlook_lake.clock import machine_now
 from outlook_lake.errors import TokenRefusedError, UnreachableError, UntrustedLinkError
+from outlook_lake.graph.entra import refusal
+from outlook_lake.tenants.credential import Credential
 from outlook_lake.tenants.credentials import Credentials
 
 __all__ = ["TokenSource"]
@@ -29,7 +34,9 @@ class TokenSource:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        self._app: Any = None
+        self._apps: dict[str, Any] = {}
+        self.in_use: str | None = None
+        """Which credential gave the last token: `current` or `next`; None before the first."""
         self._token = ""
         self._renew_at = 0.0  # machine time, monotonic seconds
         self._ends_at = 0.0
@@ -64,16 +71,40 @@ class TokenSource:
         """Forget a token Graph answered 401 to; another, newer one is kept."""
         if refused == self._token:
             self._renew_at = self._ends_at = 0.0
-            if self._app is not None:
-                self._app.remove_tokens_for_client()
+            for app in self._apps.values():
+                app.remove_tokens_for_client()
 
     def _acquire(self) -> tuple[str, float]:
+        """The first token that a credential gives; raises what the last one was told."""
+        refused: TokenRefusedError | None = None
+        for credential in self._credentials.in_order:
+            ends = credential.expires
+            if credential.certificate is not None and ends is not None and ends <= machine_now():
+                refused = TokenRefusedError(
+                    f"the {credential.name} certificate of the connection ended on "
+                    f"{ends:%Y-%m-%d}: make a new one, upload its public part to the "
+                    "application and put both parts into the connection",
+                    code="certificate_ended",
+                )
+                continue
+            try:
+                given = self._ask(credential)
+            except TokenRefusedError as error:
+                refused = error
+                continue
+            self.in_use = credential.name
+            return given
+        assert refused is not None  # there is always a current credential
+        raise refused
+
+    def _ask(self, credential: Credential) -> tuple[str, float]:
         self.requests += 1
         scope = f"{self._credentials.graph_url}/.default"
         try:
-            if self._app is None:
-                self._app = self._make_app()
-            answer = self._app.acquire_token_for_client(scopes=[scope])
+            app = self._apps.get(credential.name)
+            if app is None:
+                app = self._apps[credential.name] = self._make_app(credential)
+            answer = app.acquire_token_for_client(scopes=[scope])
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             raise UnreachableError("the token endpoint failed", status=status) from None
@@ -88,20 +119,14 @@ class TokenSource:
                 "extra.authority of the connection"
             ) from None
         if "access_token" not in answer:
-            raise TokenRefusedError(
-                "the token endpoint refused the client id or its secret: check login and "
-                "password of the connection",
-                status=401,
-                code=str(answer.get("error") or ""),
-                request_id=str(answer.get("correlation_id") or ""),
-            )
+            raise refusal(answer, credential.kind)
         return str(answer["access_token"]), float(answer.get("expires_in") or 3599)
 
-    def _make_app(self) -> Any:
+    def _make_app(self, credential: Credential) -> Any:
         credentials = self._credentials
         app = msal.ConfidentialClientApplication(
             credentials.client_id,
-            client_credential=credentials.client_secret,
+            client_credential=credential.for_msal(),
             authority=f"{credentials.authority_url}/{credentials.tenant_id}",
             # Hosts were checked when the connection was read; the discovery service would be
             # one more host to reach.
@@ -132,4 +157,8 @@ class _Session(requests.Session):
         options.setdefault("timeout", TIMEOUT_S)
         if self._verify is not None:
             options["verify"] = self._verify
-        return super().request(method, url, *args, **options)
+        answer = super().request(method, url, *args, **options)
+        if answer.status_code == 429 or answer.status_code >= 500:
+            # msal takes the one for a refusal and has an error of its own for the others.
+            answer.raise_for_status()
+        return answer

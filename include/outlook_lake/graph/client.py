@@ -103,6 +103,11 @@ class GraphClient:
         """How many requests left so far."""
         return self._sent
 
+    @property
+    def credential(self) -> str | None:
+        """Which credential gave the last token: `current` or `next`; None before the first."""
+        return self._tokens.in_use
+
     def widen(self, concurrency: int) -> None:
         """Allow so many requests in flight over all mailboxes (jobs that touch each once)."""
         for _ in range(concurrency - self._connections):

@@ -1,5 +1,8 @@
 """The credentials of one tenant, read from a connection of Airflow's type `msgraph`.
 
+    login, password | extra.certificate_data | extra.certificate_path     the current credential
+    extra.next_client_secret | next_certificate_data | next_certificate_path     the next one
+
 With Airflow the connection lives in any of its secrets backends; without it the same JSON
 stands in `OUTLOOK_LAKE_CONN_<ID>` (or `AIRFLOW_CONN_<ID>`). Only the hosts of Microsoft's
 clouds are accepted, and loopback for a simulator: a mistyped host must not get a secret.
@@ -12,11 +15,15 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from outlook_lake.errors import UsageError
+from outlook_lake.tenants.asked import EVERYBODY, STREAMS, Scope, read_scope, read_streams
+from outlook_lake.tenants.credential import Credential, read_certificate
 
 __all__ = [
     "CLOUDS",
@@ -46,13 +53,20 @@ class Credentials:
 
     tenant_id: str
     client_id: str
-    client_secret: str = field(repr=False)
+    current: Credential
     graph_url: str
     """Origin of Graph, for example `https://graph.microsoft.com`; no path."""
     authority_url: str
     """Origin of the token endpoint; always https, msal takes nothing else."""
     verify: bool | str = True
     """True, or the file of a private CA; False only on loopback."""
+    next: Credential | None = None
+    """The one that is to replace `current`: tried first, while `current` still serves."""
+
+    @property
+    def in_order(self) -> tuple[Credential, ...]:
+        """The credentials in the order in which they are tried."""
+        return (self.next, self.current) if self.next else (self.current,)
 
     @property
     def cloud(self) -> str:
@@ -76,6 +90,10 @@ class TenantConnection:
     """Extra `domain_id`; None = the caller names it, or the tenant id is used."""
     internal_domains: tuple[str, ...]
     """Extra `internal_domains`: mail domains that count as inside, lower case."""
+    streams: frozenset[str] = STREAMS
+    """Extra `streams`: what is watched of a mailbox."""
+    scope: Scope = EVERYBODY
+    """Extra `scope`: whose mailboxes."""
 
 
 def from_environment(conn_id: str, environ: Mapping[str, str] | None = None) -> Credentials:
@@ -120,25 +138,63 @@ def parse_connection(conn_id: str, connection: Mapping[str, Any]) -> TenantConne
     if isinstance(extra, str):
         extra = _from_json(f"the extra of {conn_id}", extra)
     login = str(connection.get("login") or "")
-    secret = str(connection.get("password") or "")
     tenant_id = str(extra.get("tenant_id") or "")
     if not login:
         faults.append("login (client id) is missing")
-    if not secret:
-        faults.append("password (client secret) is missing")
     if not _TENANT.fullmatch(tenant_id):
         faults.append("extra.tenant_id is missing or not a tenant id")
+    current = _credential("current", extra, str(connection.get("password") or ""), faults)
+    following = _credential("next", extra, str(extra.get("next_client_secret") or ""), faults)
+    if current is None and not any(fault.startswith("extra.certificate") for fault in faults):
+        faults.append("password (client secret) or extra.certificate_data is missing")
     graph_url = _graph_url(connection, extra, faults)
     authority_url = _authority_url(graph_url, str(extra.get("authority") or ""), faults)
     verify = _verify(extra.get("verify", True), graph_url, faults)
-    if faults:
+    streams = read_streams(extra.get("streams"), faults)
+    scope = read_scope(extra.get("scope"), faults)
+    if faults or current is None:
         raise UsageError(f"connection {conn_id!r} cannot be used: " + "; ".join(faults))
     return TenantConnection(
         conn_id=conn_id,
-        credentials=Credentials(tenant_id, login, secret, graph_url, authority_url, verify),
+        credentials=Credentials(
+            tenant_id, login, current, graph_url, authority_url, verify, following
+        ),
         domain_id=str(extra["domain_id"]) if extra.get("domain_id") else None,
         internal_domains=_domains(extra.get("internal_domains")),
+        streams=streams,
+        scope=scope,
     )
+
+
+def _credential(
+    name: str, extra: Mapping[str, Any], secret: str, faults: list[str]
+) -> Credential | None:
+    """One credential of a connection; None when there is none, or when a fault was added."""
+    prefix = "" if name == "current" else "next_"
+    data, path = extra.get(f"{prefix}certificate_data"), extra.get(f"{prefix}certificate_path")
+    if data or path:
+        field = f"extra.{prefix}certificate_{'data' if data else 'path'}"
+        try:
+            text = str(data) if data else Path(str(path)).read_text()
+            phrase = secret if name == "current" else str(extra.get("next_passphrase") or "")
+            return Credential(name, certificate=read_certificate(text, phrase))
+        except (OSError, UnicodeDecodeError):
+            faults.append(f"{field}: the file cannot be read (it has to be PEM)")
+        except ValueError as fault:
+            faults.append(f"{field}: {fault}")
+        return None
+    if not secret:
+        return None
+    end = extra.get(f"{prefix}secret_expires")
+    noted = None
+    if end:
+        try:
+            noted = datetime.fromisoformat(str(end))
+        except ValueError:
+            faults.append(f"extra.{prefix}secret_expires is not a date such as 2027-05-31")
+        else:
+            noted = noted if noted.tzinfo else noted.replace(tzinfo=UTC)
+    return Credential(name, secret=secret, noted_end=noted)
 
 
 def is_loopback_host(host: str | None) -> bool:
