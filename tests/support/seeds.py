@@ -38,6 +38,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "partial_rows": {"rate": 0.5},
     "empty_pages": {"rate": 0.3},
     "404_after_notification": {"rate": 0.2, "seconds": 0.6},
+    "missed": {"rate": 0.2},
+    "aba_loss": {"rate": 0.5},
+    "repeat_rows": {"rate": 0.3},
+    "quota": {"rate": 0.3},
 }
 
 CRASH_PLACES = (
@@ -63,6 +67,7 @@ class Person:
     items: list[str] = field(default_factory=list)
     sent: set[str] = field(default_factory=set)
     drafts: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 class SeedRun:
@@ -114,9 +119,15 @@ class SeedRun:
                 self._stream()
             elif event < 0.85:
                 stage.advance("PT1H5M")
-                stage.run("catch_up")
+                stage.run("catch_up", full=dice.random() < 0.5, **self._last_hour())
             elif event < 0.9:
                 self._crash("catch_up")
+
+    def _last_hour(self) -> dict[str, str]:
+        """The hour a scheduled run would be for; none half of the time."""
+        if self.dice.random() < 0.5:
+            return {}
+        return {"hour": clock.hour_name(clock.hour_start(clock.graph_now()) - clock.HOUR)}
 
     def _match(self, kind: str) -> dict[str, str]:
         # Only this seed's tenant suffers; others may run beside it.
@@ -167,8 +178,28 @@ class SeedRun:
             if self._did(person, None, "send", draft=draft):
                 person.items.append(draft)
                 person.sent.add(draft)
+        elif choice < 0.5:
+            self._tidy(person)
         else:
             self._mark(person, dice.choice(person.items))
+
+    def _tidy(self, person: Person) -> None:
+        """Folders come, are filled, and go, some with all that is in them; rules likewise."""
+        dice = self.dice
+        choice = dice.random()
+        if choice < 0.3 or not person.folders:
+            self._did(person, person.folders, "create_folder", name=f"Folder {dice.random()}")
+        elif choice < 0.6:
+            folder = dice.choice(person.folders)
+            self._did(person, None, "move", item=dice.choice(person.items), to=folder)
+        elif choice < 0.75:
+            folder = person.folders.pop(dice.randrange(len(person.folders)))
+            self._did(person, None, "delete_folder", folder=folder, hard=dice.random() < 0.5)
+        elif choice < 0.9:
+            folder = dice.choice(person.folders)
+            self._did(person, None, "rename_folder", folder=folder, name=f"New {dice.random()}")
+        else:
+            self._did(person, None, "create_rule", name="A rule")
 
     def _mark(self, person: Person, item: str) -> None:
         dice = self.dice
