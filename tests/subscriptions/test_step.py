@@ -128,7 +128,7 @@ async def test_a_plan_is_shown_and_nothing_is_subscribed(company: Company):
     text = "\n".join(planned["plan"])
     assert "create       missing" in text
     assert "rules     snapshot" in text
-    assert planned["note"] == ["one: 0 of 2 watched; create 2", "two: 0 of 1 watched; create 1"]
+    assert planned["note"] == "one: 0 of 2 watched; create 2; two: 0 of 1 watched; create 1"
     for private in (
         *company.simulator.people,
         "@contoso.example",
@@ -140,6 +140,7 @@ async def test_a_plan_is_shown_and_nothing_is_subscribed(company: Company):
 
     did = await company.step()
     assert (did["created"], did["priming"], did["troubles"]) == (3, 3, [])
+    assert did["note"] == "one: 2 created, 2 priming; two: 1 created, 1 priming"
 
 
 async def test_lost_consent_pauses_one_tenant_and_the_other_goes_on(

@@ -28,6 +28,7 @@ from outlook_lake.subscriptions import signals, trouble
 from outlook_lake.subscriptions.carry_out import subscribe
 from outlook_lake.subscriptions.describe import describe, note
 from outlook_lake.subscriptions.model import STREAMS, Plan
+from outlook_lake.subscriptions.run import COUNTS
 from outlook_lake.tenants.directory import export_directory
 from outlook_lake.tenants.registry import Tenant, register_tenant, tenants
 from outlook_lake.tenants.scope import refresh_mailboxes
@@ -46,10 +47,10 @@ async def subscriptions(
     """Register the tenants of the connections, refresh their users, plan and carry out.
 
     Returns counts over all tenants; `priming` is how many mailboxes wait for `prime`, `plan`
-    the plan as lines without ids or addresses, `note` the same in one line a tenant, `troubles`
-    what befell single tenants (`tenant`, `what`). `plan_only`: no subscription is touched.
-    `reconcile`: compare with Graph's own list now, not once a day. A tenant named by `tenant`
-    is asked even while it is paused.
+    the plan as lines without ids or addresses, `note` a few words for a task note (the plan, or
+    what was done), `troubles` what befell single tenants (`tenant`, `what`).
+    `plan_only`: no subscription is touched. `reconcile`: compare with Graph's own list now, not
+    once a day. A tenant named by `tenant` is asked even while it is paused.
 
     Raises the first trouble when no tenant could be served at all, UsageError when there is
     none to serve.
@@ -84,7 +85,8 @@ async def subscriptions(
         served += 1
         counts.update(did)
         plans += [f"tenant {one.domain_id}", *describe(plan).splitlines()]
-        notes.append(f"{one.domain_id}: {note(plan)}")
+        words = note(plan) if plan_only else _done(did)
+        notes.append(f"{one.domain_id}: {words}")
         if lesser is not None:
             befell(one.domain_id, lesser)
     export_directory(app.db, app.settings)
@@ -94,7 +96,7 @@ async def subscriptions(
         counts["priming"] = connection.execute(
             select(func.count()).select_from(mailbox).where(mailbox.c.state == "priming")
         ).scalar_one()
-    return {**counts, "plan": plans, "note": notes, "troubles": troubles}
+    return {**counts, "plan": plans, "note": "; ".join(notes), "troubles": troubles}
 
 
 async def act_at_once(app: Application, work: TenantWork) -> dict[str, int]:
@@ -198,6 +200,13 @@ async def _serve(
     if call is not None and not done.counts.get("busy"):
         signals.answered(app.db, one.tenant_id, call)
     return counts, done.plan, lesser
+
+
+def _done(counts: Counter[str]) -> str:
+    if counts.get("busy"):
+        return "another run is at it"
+    words = [f"{counts[name]:,} {name}" for name in COUNTS if counts.get(name)]
+    return ", ".join(words) or "nothing to do"
 
 
 def streams_watched(work: TenantWork) -> frozenset[str]:
