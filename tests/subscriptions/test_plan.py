@@ -21,7 +21,7 @@ from outlook_lake.subscriptions.plan import (
 NOW = 1_000_000_000_000_000
 LATER = NOW + 9 * 3600 * 1_000_000
 URL = "https://hooks.contoso.example/notifications"
-WANTED = Wanted(url=URL, keys=frozenset({"k"}))
+WANTED = Wanted(url=URL, keys=frozenset({"k"}), retired=frozenset({"going"}))
 AAD = "7a1e5c00-1111-4222-8333-000000000001"
 
 
@@ -71,7 +71,11 @@ def planned(rows: list[SubscriptionRow], mailbox: MailboxRow | None = None, **mo
         ),
         pytest.param([lost("removed")], ("recreate", "removed", "l"), id="removed by Graph"),
         pytest.param([lost("HTTP 500")], ("recreate", "lost", "l"), id="lost, no word for it"),
-        pytest.param([active(key_id="old")], ("recreate", "key", "n"), id="its key is retired"),
+        pytest.param([active(key_id="old")], ("recreate", "key", "n"), id="its key is gone"),
+        pytest.param(
+            [active(key_id="going")], ("recreate", "rotated", "n"), id="its key is retired"
+        ),
+        pytest.param([creating(key_id="going")], ("resume", "unfinished", "c"), id="begun with it"),
         pytest.param(
             [active(notification_url="https://old.example/n")],
             ("renew", "address", "n"),

@@ -91,9 +91,11 @@ async def subscribe(
     """
     url = "" if tenant.state == "leaving" else _notification_url(settings)
     keys = ensure_keys(settings.keys)
+    retired = frozenset(name for name, key in keys.items() if getattr(key, "retired_at", None))
     wanted = Wanted(
         url=url,
-        keys=frozenset(keys),
+        keys=frozenset(keys) - retired,
+        retired=retired,
         silent_changes=settings.subscriptions.silent_changes,
         checks=settings.subscriptions.checks_per_run,
         streams=streams,

@@ -68,7 +68,9 @@ class Wanted:
 
     url: str
     keys: frozenset[str]
-    """Ids of the keys whose proofs receivers still take."""
+    """Ids of the keys in use."""
+    retired: frozenset[str] = frozenset()
+    """Ids of keys whose proofs receivers still take, until nothing carries them any more."""
     silent_changes: int = 2
     checks: int = 900
     """Most subscriptions asked for by id in one run."""

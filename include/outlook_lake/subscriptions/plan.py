@@ -41,7 +41,7 @@ ENDS_SOON_US = 6 * 60 * MINUTE_US
 JITTER = 0.1
 """Renewals of one day spread over a fifth of their half life."""
 
-LOST_BY = frozenset({"lapsed", "removed", "silent", "key", "address"})
+LOST_BY = frozenset({"lapsed", "removed", "silent", "key", "rotated", "address"})
 """Words that say why a subscription was lost."""
 
 
@@ -70,7 +70,7 @@ class _Rows:
             self.surplus.append(old)
 
     def give_up_proofs_outside(self, keys: frozenset[str]) -> None:
-        """One begun with a key that is retired cannot be carried on."""
+        """One begun with a key that is gone cannot be carried on."""
         if self.creating is not None and self.creating.key_id not in keys:
             self.surplus.append(self.creating)
             self.creating = None
@@ -117,7 +117,7 @@ def plan(
                 ranked.append((2, 0, Action("prime", mailbox.mailbox_id, why_not)))
             continue
         count += 1
-        rows.give_up_proofs_outside(wanted.keys)
+        rows.give_up_proofs_outside(wanted.keys | wanted.retired)
         active = rows.active
         alive = active is not None and (active.expires_at or 0) > now_us
         watched += alive
@@ -196,6 +196,8 @@ def _watched(
 ) -> tuple[int, int, Action] | None:
     """What a living subscription needs: (rank, when it ends, action)."""
     ends = row.expires_at or 0
+    if row.key_id in wanted.retired:
+        return 4, ends, _about("recreate", row, "rotated")
     if row.key_id not in wanted.keys:
         return 4, ends, _about("recreate", row, "key")
     if mailbox.unannounced >= wanted.silent_changes:

@@ -54,7 +54,7 @@ HOPELESS = 5
 """So many refusals of one kind without a success end the run: the rest would fail alike."""
 SPREADING_US = 4 * 3600 * 1_000_000
 """Graph time; a permission given or scoped anew takes up to two hours to reach every mailbox."""
-STILL_THERE = frozenset({"key", "silent", "address"})
+STILL_THERE = frozenset({"key", "rotated", "silent", "address"})
 """Reasons of recreations whose old subscription lives until we delete it."""
 
 COUNTS = (
