@@ -111,7 +111,7 @@ def test_a_setting_that_cannot_be_is_wrong_use(
     result = call("settings")
 
     assert result.exit_code == 2
-    assert "OUTLOOK_LAKE_LAKE_THREADS='many': expected int" in result.stderr
+    assert "OUTLOOK_LAKE_LAKE_THREADS='many': expected a whole number" in result.stderr
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_every_fault_of_the_variable_is_told_at_once_and_the_good_copy_stays(say
     told = str(refused.value)
     assert told.count("Airflow Variable outlook_lake: ") == 5
     assert "did you mean stream.coalesce_s?" in told
-    assert "stream.lanes='many': expected int" in told
+    assert "stream.lanes='many': expected a whole number" in told
     assert "subscriptions.lifetime_minutes" in told
     assert "at least 45" in told
     assert "home: stands in the environment only (OUTLOOK_LAKE_HOME)" in told

@@ -63,6 +63,7 @@ async def subscriptions(
         errors.append(error)
 
     _register(app, tenant, befell)
+    _known(app, tenant)
     # What was announced already is no silence, and what Graph removed is known now.
     await asyncio.to_thread(land, app.db, app.settings, f"{app.run_id}:subscriptions")
     counts: Counter[str] = Counter()
@@ -146,6 +147,12 @@ def _register(app: Application, only: str | None, befell: Any) -> None:
             # A tenant known from earlier tells it when it is served.
             if conn_id not in names and only in (None, conn_id):
                 befell(conn_id, error)
+
+
+def _known(app: Application, only: str | None) -> None:
+    known = sorted(one.domain_id for one in tenants(app.db))
+    if only is not None and only not in known:
+        raise UsageError(f"no tenant {only!r} here; known: {', '.join(known) or 'none'}")
 
 
 def _waiting(app: Application, one: Tenant) -> GraphError | None:

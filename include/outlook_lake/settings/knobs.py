@@ -1,9 +1,7 @@
 """Every knob: typed, with its unit, its default and what it is for.
 
-A value comes from the environment (`OUTLOOK_LAKE_<GROUP>_<NAME>`, for example
-`OUTLOOK_LAKE_STREAM_COALESCE_S=2`) or is the default. Secrets are never settings: they are
-Airflow connections, or `OUTLOOK_LAKE_CONN_<ID>` where Airflow is absent.
-All faults are reported at once.
+Secrets are never settings: they are Airflow connections, or `OUTLOOK_LAKE_CONN_<ID>` where
+Airflow is absent. Where a value comes from is in `layers`.
 """
 
 from __future__ import annotations
@@ -16,16 +14,43 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from outlook_lake.errors import SettingsError
+from outlook_lake.settings.contradictions import contradictions
+from outlook_lake.settings.layers import PREFIX, read_layers
 
-__all__ = ["Knob", "Settings"]
+__all__ = [
+    "GraphSettings",
+    "InventorySettings",
+    "Knob",
+    "LakeSettings",
+    "LooksSettings",
+    "PrivacySettings",
+    "ReceiverSettings",
+    "Settings",
+    "StreamSettings",
+    "SubscriptionSettings",
+    "TenantSettings",
+]
 
-PREFIX = "OUTLOOK_LAKE_"
+PLACES = ("home", "database_url", "sources")
+"""Fields that are no groups of settings."""
+
 T = TypeVar("T")
 
 
-def knob(default: T, unit: str, doc: str, *, low: float | None = None) -> T:
-    """A settings field with its unit, what it is for, and its lowest useful value."""
-    return field(default=default, metadata={"unit": unit, "doc": doc, "low": low})
+def knob(
+    default: T,
+    unit: str,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    one_of: tuple[str, ...] = (),
+) -> T:
+    """A settings field with its unit, what it is for, and the values it may have."""
+    return field(
+        default=default,
+        metadata={"unit": unit, "doc": doc, "low": low, "high": high, "one_of": one_of},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +109,9 @@ class LooksSettings:
         "Inbox, Sent, Deleted and Drafts are read every hour",
         low=1,
     )
-    dumpster: str = knob("off", "", "`on`: rounds read Recoverable Items as well; `off`")
+    dumpster: str = knob(
+        "off", "", "`on`: rounds read Recoverable Items as well; `off`", one_of=("on", "off")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +125,14 @@ class TenantSettings:
 class SubscriptionSettings:
     """Subscriptions: `subscriptions.*`."""
 
-    lifetime_minutes: int = knob(9900, "min Graph", "asked of Graph; its limit is 10,080", low=45)
+    lifetime_minutes: int = knob(
+        9900, "min Graph", "asked of Graph; its limit is 10,080", low=45, high=10_070
+    )
     writes_per_s: float = knob(
-        20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1
+        20.0, "1/s machine", "creations and renewals; Graph allows 25", low=1, high=25
     )
     rich_lifetime_minutes: int = knob(
-        1380, "min Graph", "the same with resource data; Graph's limit is 1,440", low=45
+        1380, "min Graph", "the same with resource data; Graph's limit is 1,440", low=45, high=1_430
     )
     lists_per_s: float = knob(
         1.0, "1/s machine", "pages of the list of subscriptions; Graph allows 1.25", low=0.01
@@ -141,8 +170,12 @@ class InventorySettings:
 class PrivacySettings:
     """What events may say about people: `privacy.*`."""
 
-    recipients: str = knob("hashed", "", "`hashed`: keyed hashes of recipients; `off`: none")
-    categories: str = knob("clear", "", "`clear`: as the user wrote them; `hashed`")
+    recipients: str = knob(
+        "hashed", "", "`hashed`: keyed hashes of recipients; `off`: none", one_of=("hashed", "off")
+    )
+    categories: str = knob(
+        "clear", "", "`clear`: as the user wrote them; `hashed`", one_of=("clear", "hashed")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,34 +197,41 @@ class Settings:
     inventory: InventorySettings = field(default_factory=InventorySettings)
     privacy: PrivacySettings = field(default_factory=PrivacySettings)
 
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """By name, where a value that is no default came from."""
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment; raises SettingsError with every fault."""
+        """Read all layers (`layers`); raises SettingsError with every fault of every layer."""
         env = os.environ if environ is None else environ
-        faults: list[str] = []
-        made: dict[str, Any] = {
-            "home": Path(env.get(PREFIX + "HOME", ".lake-home")).absolute(),
-            "database_url": env.get(PREFIX + "DATABASE_URL", ""),
+        home = Path(env.get(PREFIX + "HOME", ".lake-home")).absolute()
+        groups = {
+            entry.name: get_type_hints(cls)[entry.name]
+            for entry in dataclasses.fields(cls)
+            if entry.name not in PLACES
         }
-        for group in dataclasses.fields(cls):
-            if group.name not in made:
-                kind = get_type_hints(cls)[group.name]
-                made[group.name] = _group(kind, group.name, env, faults)
+        told = read_layers(home, env, groups)
+        made: dict[str, Any] = {
+            name: kind(**told.values.get(name, {})) for name, kind in groups.items()
+        }
+        url = env.get(PREFIX + "DATABASE_URL", "")
+        settings = cls(home=home, database_url=url, sources=told.sources, **made)
+        faults = told.faults or contradictions(settings)
         if faults:
             raise SettingsError(faults)
-        return cls(**made)
+        return settings
 
     def knobs(self) -> Iterator[Knob]:
         """Every value with its name, unit, meaning and where it came from."""
         yield Knob(
-            "home", str(self.home), "folder", "everything the product keeps", _source("HOME")
+            "home", str(self.home), "folder", "everything the product keeps", self._source("home")
         )
         yield Knob(
             "database_url",
             self.state_url.split("@")[-1],
             "URL",
             "state database",
-            _source("DATABASE_URL"),
+            self._source("database_url"),
         )
         for group in dataclasses.fields(self):
             value = getattr(self, group.name)
@@ -203,8 +243,13 @@ class Settings:
                     str(getattr(value, entry.name)),
                     entry.metadata["unit"],
                     entry.metadata["doc"],
-                    _source(f"{group.name}_{entry.name}".upper()),
+                    self._source(f"{group.name}.{entry.name}"),
                 )
+
+    def _source(self, name: str) -> str:
+        if name in PLACES and PREFIX + name.upper() in os.environ:
+            return f"environment ({PREFIX}{name.upper()})"
+        return self.sources.get(name, "default")
 
     @property
     def state_url(self) -> str:
@@ -251,27 +296,3 @@ class Knob:
     unit: str
     doc: str
     source: str
-
-
-def _source(name: str) -> str:
-    return f"environment ({PREFIX}{name})" if PREFIX + name in os.environ else "default"
-
-
-def _group(kind: type[Any], group: str, env: Mapping[str, str], faults: list[str]) -> Any:
-    values: dict[str, Any] = {}
-    hints = get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
-        name = f"{PREFIX}{group}_{entry.name}".upper()
-        if name not in env:
-            continue
-        text = env[name]
-        try:
-            value = hints[entry.name](text)
-        except ValueError:
-            faults.append(f"{name}={text!r}: expected {hints[entry.name].__name__}")
-            continue
-        low = entry.metadata["low"]
-        if low is not None and value < low:
-            faults.append(f"{name}={text}: expected at least {low} ({entry.metadata['unit']})")
-        values[entry.name] = value
-    return kind(**values)
