@@ -23,7 +23,7 @@ from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.drain import Drain
 from outlook_lake.looks.walk import Walk
-from outlook_lake.looks.walker import Walker
+from outlook_lake.looks.walker import STREAMS, Walker
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.kinds import HintKind, item_key
@@ -106,12 +106,21 @@ class OneMailbox:
             owner="test",
         )
 
-    async def walk(self, *, times: int = 1, walk: Walk | None = None, full: bool = True) -> Walk:
+    async def walk(
+        self,
+        *,
+        times: int = 1,
+        walk: Walk | None = None,
+        full: bool = True,
+        streams: frozenset[str] = STREAMS,
+    ) -> Walk:
         """A round (or `walk`, gone on with), `times` leases long."""
         applier = Applier(self.db, self.settings, lane="rounds", run_id="test")
         async with Committer(applier, 5000) as committer:
             walker = Walker(
-                self.client, self.decoder, self.db, self.settings, b"k" * 32, committer.commit
+                *(self.client, self.decoder, self.db, self.settings, b"k" * 32),
+                commit=committer.commit,
+                streams=streams,
             )
             walk = walk or Walk(walker, priming=False, full=full)
             for _ in range(times):

@@ -30,6 +30,9 @@ HOUR_US = 3600 * SECOND_US
 HINTS_WAIT_S = 120.0
 """Longest wait (machine) for the answers to the hints a round made."""
 
+ROUNDS_S = 3000.0
+"""Longest time (machine) for the rounds of one run: the next hour's run goes on with the rest."""
+
 LATE_US = HOUR_US // 2
 """Graph time: who asks for an hour this long after its end wants it proven, not a quick look."""
 
@@ -97,7 +100,7 @@ async def catch_up(
                 },
                 {one.mailbox_id: one.tenant_id for one in served},
                 stop=lambda: stop_requested(app),
-                limit_s=app.settings.stream.run_s,
+                limit_s=ROUNDS_S,
             )
             applied = committer.applied
         drain = Drain(
