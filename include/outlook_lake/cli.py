@@ -34,6 +34,7 @@ for command in (
     serving.receiver,
     checking.audit,
     checking.verify,
+    connecting.disconnect,
     home.migrate,
     serving.demo,
 ):

@@ -13,6 +13,7 @@ FILES = sorted((ROOT / "dags").glob("*.py"))
 HOURLY = ("outlook_catch_up", "outlook_export")
 EXPECTED = {
     "outlook_catch_up",
+    "outlook_disconnect",
     "outlook_doctor",
     "outlook_export",
     "outlook_maintain",

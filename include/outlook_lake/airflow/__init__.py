@@ -16,11 +16,11 @@ from outlook_lake.airflow.assets import MAILBOXES_WAITING, OUTLOOK_EVENTS, annou
 from outlook_lake.airflow.connections import tenant_connection
 from outlook_lake.airflow.doctoring import check_one, examine_all
 from outlook_lake.airflow.doorbell import WorkWaitingTrigger, doorbell, draining
+from outlook_lake.airflow.forms import disconnect_form, one_tenant
 from outlook_lake.airflow.notes import RunNotes, note_of
 from outlook_lake.airflow.runs import (
     hour_of,
     not_over_yet,
-    one_tenant,
     remove_old_task_logs,
     run_step,
 )
@@ -34,6 +34,7 @@ __all__ = [
     "WorkWaitingTrigger",
     "announce_hours",
     "check_one",
+    "disconnect_form",
     "doorbell",
     "draining",
     "examine_all",

@@ -10,12 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airflow.sdk import Param
-
 from outlook_lake.airflow.connections import tenant_connection
 from outlook_lake.airflow.variable import current_settings
 
-__all__ = ["hour_of", "not_over_yet", "one_tenant", "remove_old_task_logs", "run_step"]
+__all__ = ["hour_of", "not_over_yet", "remove_old_task_logs", "run_step"]
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +21,11 @@ COMES_BACK = timedelta(minutes=5)
 """A task waits for the end of its hour when it is no further away than this (Graph time)."""
 
 
-def run_step(name: str, **arguments: Any) -> dict[str, Any]:
+def run_step(name: str, *, troubles_fail: bool = True, **arguments: Any) -> dict[str, Any]:
     """Run one step of `outlook_lake.steps` inside a task; returns its counts.
+
+    What befell single tenants turns the task red after all others were served, unless
+    `troubles_fail` is false.
 
     Errors that another try can mend are raised as they are and Airflow tries again; the
     others fail the task at once, with the words that say what to do.
@@ -44,8 +45,11 @@ def run_step(name: str, **arguments: Any) -> dict[str, Any]:
         if is_transient(error):
             raise
         raise AirflowFailException(str(error)) from error
+    for line in counts.get("plan") or []:
+        log.info("%s", line)
     log.info("%s: %s", name, {k: v for k, v in counts.items() if k != "plan"})
-    _fail_for_troubles(counts)
+    if troubles_fail:
+        _fail_for_troubles(counts)
     return dict(counts)
 
 
@@ -62,17 +66,6 @@ def _fail_for_troubles(counts: dict[str, Any]) -> None:
     raise AirflowFailException(
         f"{len(troubles)} tenant(s) could not be served, all others were:\n"
         + "\n".join(f"  {one['tenant']}: {one['what']}" for one in troubles)
-    )
-
-
-def one_tenant() -> Param:
-    """The form field that limits a run to one tenant."""
-    return Param(
-        None,
-        type=["null", "string"],
-        title="Tenant",
-        description="Its domain, for example contoso.com; empty = every tenant",
-        section="Scope",
     )
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections import Counter
 from typing import Annotated
 
 import typer
 
-from outlook_lake.commands.output import AsJson, answer, fail_unless, guarded, say
+from outlook_lake.application import Application
+from outlook_lake.commands.output import (
+    AsJson,
+    answer,
+    fail_unless,
+    guarded,
+    home_that_exists,
+    say,
+)
 from outlook_lake.doctor import Finding, examine, has_failed, summary
 from outlook_lake.settings import Settings
 from outlook_lake.tenants.credentials import tenant_from_environment
 
-__all__ = ["doctor"]
+__all__ = ["disconnect", "doctor"]
 
 SIGNS = {
     "ok": "  ok      ",
@@ -39,7 +48,7 @@ def doctor(
     """
     findings = asyncio.run(examine(Settings.load, tenant_from_environment, tenant))
     if as_json:
-        counts = Counter(finding.verdict for finding in findings)
+        counts = Counter(str(finding.verdict) for finding in findings)
         answer(
             {
                 "healthy": not has_failed(findings),
@@ -50,6 +59,41 @@ def doctor(
     else:
         _show(findings)
     fail_unless(not has_failed(findings))
+
+
+@guarded
+def disconnect(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its domain_id.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the receipt.")],
+    remove_data: Annotated[
+        bool, typer.Option("--remove-data", help="Also remove lake, log, inventory, directory.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop watching a tenant: subscriptions go, data is kept or removed, a receipt is written.
+
+    The connection may stay: a tenant that is gone is not served again. Can be run again after
+    it was stopped anywhere.
+
+    Example: outlook-lake disconnect contoso.com --reason "contract ended" --dry-run
+    """
+    from outlook_lake import steps
+
+    with Application.open(home_that_exists()) as app:
+        shown = steps.disconnect_preview(app, tenant, reason, remove_data)
+        if dry_run:
+            answer(shown) if as_json else typer.echo(shown["table"])
+            return
+        if not as_json:
+            say(shown["table"])
+        done = asyncio.run(steps.disconnect(app, tenant, reason, remove_data, by=getpass.getuser()))
+    if as_json:
+        answer(done)
+    else:
+        typer.echo(f"{done['note']}\nreceipt: {done['receipt']}")
 
 
 def _show(findings: list[Finding]) -> None:

@@ -5,10 +5,20 @@ dictionary of counts (no addresses, no ids of items).
 """
 
 from outlook_lake.steps.catching_up import catch_up
+from outlook_lake.steps.disconnecting import disconnect, disconnect_preview
 from outlook_lake.steps.exporting import export
 from outlook_lake.steps.maintaining import maintain
 from outlook_lake.steps.priming import prime
 from outlook_lake.steps.streaming import stream
 from outlook_lake.steps.subscribing import subscriptions
 
-__all__ = ["catch_up", "export", "maintain", "prime", "stream", "subscriptions"]
+__all__ = [
+    "catch_up",
+    "disconnect",
+    "disconnect_preview",
+    "export",
+    "maintain",
+    "prime",
+    "stream",
+    "subscriptions",
+]
