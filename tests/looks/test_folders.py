@@ -155,6 +155,17 @@ async def test_without_the_right_to_the_tree_delta_folders_are_listed(box: OneMa
     assert told(box)[0]["sighting"] == "snapshot"
 
 
+async def test_a_listing_looks_only_below_folders_that_have_some(box: OneMailbox):
+    box.refuse["/mailFolders/delta"] = graph_error(403, "ErrorAccessDenied")
+    box.folders[INBOX]["childFolderCount"] = 0
+    box.folders[PROJECTS]["childFolderCount"] = 1
+    await seen(box)
+    await box.walk(full=False)
+    assert [path for path in box.asked if path.endswith("/childFolders")] == [
+        f"/mailFolders/{PROJECTS}/childFolders"
+    ]
+
+
 async def test_a_hidden_folder_is_known_at_once_and_a_new_one_by_the_next_full_round(
     box: OneMailbox,
 ):

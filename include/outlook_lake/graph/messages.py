@@ -111,6 +111,7 @@ class Folder(Struct, gc=False):
     id: str
     display_name: str | UnsetType | None = field(name="displayName", default=UNSET)
     parent_id: str | UnsetType | None = field(name="parentFolderId", default=UNSET)
+    children: int | UnsetType | None = field(name="childFolderCount", default=UNSET)
     total: int | UnsetType | None = field(name="totalItemCount", default=UNSET)
     hidden: bool | UnsetType | None = field(name="isHidden", default=UNSET)
     kind: str | None = field(name="@odata.type", default=None)

@@ -64,7 +64,7 @@ MESSAGE_FIELDS = (
 """graph-facts 6.2 without what nobody needs; `messages.Message` decodes exactly these."""
 
 MESSAGE_SELECT = ",".join(MESSAGE_FIELDS)
-FOLDER_SELECT = "id,displayName,parentFolderId,totalItemCount,isHidden"
+FOLDER_SELECT = "id,displayName,parentFolderId,childFolderCount,totalItemCount,isHidden"
 USER_SELECT = (
     "id,userPrincipalName,displayName,mail,proxyAddresses,accountEnabled,userType,"
     "department,officeLocation"

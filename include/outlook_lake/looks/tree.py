@@ -83,14 +83,14 @@ async def ask_tree(
     try:
         await _by_delta(client, lease, link, answer)
         if first:
-            await _by_listing(client, lease, answer, deep=True)
+            await _by_listing(client, lease, answer, deep=True, everywhere=True)
         elif hidden:
             await _by_listing(client, lease, answer, deep=False)
     except (ConsentError, DeltaUnavailableError):
         # An older permission table asks Mail.Read for this delta; a full mailbox refuses it.
         started_at = answer.started_at
         answer = TreeAnswer(started_at=started_at)
-        await _by_listing(client, lease, answer, deep=True)
+        await _by_listing(client, lease, answer, deep=True, everywhere=first)
     return answer
 
 
@@ -119,7 +119,18 @@ async def _by_delta(
     raise DeltaUnavailableError("the folder tree's delta keeps expiring")
 
 
-async def _by_listing(client: GraphClient, lease: Lease, answer: TreeAnswer, *, deep: bool) -> None:
+async def _by_listing(
+    client: GraphClient,
+    lease: Lease,
+    answer: TreeAnswer,
+    *,
+    deep: bool,
+    everywhere: bool = False,
+) -> None:
+    """List the folders right below the root, or (`deep`) all that have visible ones below.
+
+    `everywhere` looks below every folder: hidden children are not counted by Graph.
+    """
     link = answer.link
     parents: list[str | None] = [None]
     asked: set[str] = set()
@@ -130,12 +141,12 @@ async def _by_listing(client: GraphClient, lease: Lease, answer: TreeAnswer, *, 
                 continue
             answer.folders[folder.id] = folder
             answer.removed.discard(folder.id)
-            if deep:
+            if everywhere or (deep and folder.children != 0):
                 parents.append(folder.id)
     answer.link = link
     answer.shows_root = True
-    answer.shows_all = answer.shows_visible = deep or answer.shows_visible
-    answer.shows_all = deep
+    answer.shows_visible = answer.shows_visible or deep
+    answer.shows_all = everywhere
 
 
 async def _pages(
