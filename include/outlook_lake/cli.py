@@ -11,7 +11,16 @@ from collections.abc import Sequence
 import typer
 
 from outlook_lake import __version__
-from outlook_lake.commands import checking, connecting, home, reading, serving, steps, watching
+from outlook_lake.commands import (
+    checking,
+    connecting,
+    home,
+    keys,
+    reading,
+    serving,
+    steps,
+    watching,
+)
 
 __all__ = ["app", "main"]
 
@@ -35,6 +44,7 @@ for command in (
     checking.audit,
     checking.verify,
     connecting.disconnect,
+    keys.keys,
     home.migrate,
     serving.demo,
 ):

@@ -6,7 +6,9 @@
 tag). Any number of receivers check it with the key file alone; the nonce leads landing to
 the subscription. Graph keeps at most 128 characters.
 
-    state/keys/client_state.json   {"keys": [{"id", "secret", "created_at"}]}, newest last
+    state/keys/client_state.json   {"keys": [{"id", "secret", "created_at", "retired_at"}]}
+
+The newest key stands last and signs; a retired one only still proves (`rotation`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from outlook_lake.errors import StateError
 
 __all__ = [
     "Key",
+    "KeyFile",
+    "KeyRecord",
     "Proof",
     "Refusal",
     "Verifier",
@@ -38,7 +42,10 @@ __all__ = [
     "load_keys",
     "make",
     "new_nonce",
+    "new_record",
     "newest",
+    "sync_folder",
+    "write_private",
 ]
 
 VERSION = "1"
@@ -54,11 +61,12 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One signing key. `created_at`: microseconds, machine time."""
+    """One signing key. `created_at`, `retired_at`: microseconds, machine time; 0 = not retired."""
 
     key_id: str
     secret: bytes
     created_at: int = 0
+    retired_at: int = 0
 
     def __repr__(self) -> str:
         return f"Key({self.key_id!r})"
@@ -79,14 +87,26 @@ class Refusal:
     reason: str
 
 
-class _KeyRecord(msgspec.Struct):
+class KeyRecord(msgspec.Struct, omit_defaults=True):
+    """A key as its file holds it."""
+
     id: str
     secret: str
     created_at: int = 0
+    retired_at: int = 0
 
 
-class _KeyFile(msgspec.Struct):
-    keys: list[_KeyRecord]
+class KeyFile(msgspec.Struct):
+    """The file of keys, oldest first."""
+
+    keys: list[KeyRecord]
+
+
+def new_record() -> KeyRecord:
+    """A fresh key: 32 random bytes."""
+    return KeyRecord(
+        id=secrets.token_hex(4), secret=_b64(secrets.token_bytes(32)), created_at=machine_us()
+    )
 
 
 def make(key: Key, tenant_id: str, mailbox_id: str, nonce: str) -> str:
@@ -161,10 +181,13 @@ def load_keys(folder: Path) -> dict[str, Key]:
     """All keys by id, oldest first; StateError in words when the file cannot be used."""
     path = folder / KEY_FILE
     try:
-        records = msgspec.json.decode(path.read_bytes(), type=_KeyFile).keys
+        records = msgspec.json.decode(path.read_bytes(), type=KeyFile).keys
         keys = {
             record.id: Key(
-                record.id, base64.urlsafe_b64decode(record.secret + "=="), record.created_at
+                record.id,
+                base64.urlsafe_b64decode(record.secret + "=="),
+                record.created_at,
+                record.retired_at,
             )
             for record in records
         }
@@ -186,18 +209,12 @@ def ensure_keys(folder: Path) -> dict[str, Key]:
     path = folder / KEY_FILE
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record = _KeyRecord(
-            id=secrets.token_hex(4), secret=_b64(secrets.token_bytes(32)), created_at=machine_us()
-        )
         beside = folder / f".{KEY_FILE}.{secrets.token_hex(8)}"
         try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-                f.write(msgspec.json.encode(_KeyFile([record])))
-                f.flush()
-                os.fsync(f.fileno())
+            write_private(beside, msgspec.json.encode(KeyFile([new_record()])))
             with suppress(FileExistsError):  # another process was first; its key counts
                 os.link(beside, path)
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             raise StateError(
                 f"the first key cannot be written to {folder}: {error.strerror}."
@@ -208,8 +225,9 @@ def ensure_keys(folder: Path) -> dict[str, Key]:
 
 
 def newest(keys: Mapping[str, Key]) -> Key:
-    """The key new subscriptions are signed with."""
-    return list(keys.values())[-1]
+    """The key new subscriptions are signed with: the last one that is not retired."""
+    serving = [key for key in keys.values() if not key.retired_at]
+    return (serving or list(keys.values()))[-1]
 
 
 def new_nonce() -> str:
@@ -231,7 +249,16 @@ def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _sync_folder(folder: Path) -> None:
+def write_private(file: Path, data: bytes) -> None:
+    """Write a new file of mode 0600, durably."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
