@@ -3,5 +3,7 @@
 The one rule: the row of a subscription (with its nonce) is committed before Graph is asked,
 because notifications can come before Graph's answer and a process can die after it.
 
-    plan (pure) → carry_out (one POST or PATCH per action, paced) → mailbox `priming`
+    records ─▶ plan (pure) ─▶ carry_out ─▶ run ─▶ desk (paced requests) ─▶ answers │ endings
+                              └▶ listing (daily)   what Graph tells meanwhile ─▶ signals
+                                                   a tenant that refuses      ─▶ trouble
 """

@@ -1,8 +1,8 @@
 """One run over a plan: paced, many in flight, answers written down together.
 
     actions ─▶ rows committed, some at a time ─▶ [paced requests] ─▶ small transactions
-            └▶ recreations of what still lives come last, the first of them alone: while Graph
-               cannot reach us, no subscription that works is given up
+            └▶ recreations of what still lives come last, after a handshake, the first of them
+               alone: while Graph cannot reach us, no subscription that works is given up
 
 Refusals are judged when the run is over: what befell one mailbox among others is that
 mailbox's, what befell all of them is the tenant's.
@@ -111,11 +111,13 @@ class Run:
         recorder = asyncio.create_task(self._record())
         try:
             await self._through(first, IN_FLIGHT)
-            await self._through(last[:1], 1)
-            if not last or self._remade:
-                await self._through(last[1:], IN_FLIGHT)
-            else:
-                self.counts["failed"] += len(last) - 1
+            if last and await self._reaches_us(last[0]):
+                await self._through(last[:1], 1)
+                last = last[1:]
+                if self._remade:
+                    await self._through(last, IN_FLIGHT)
+                    last = []
+            self.counts["failed"] += len(last)
             if self._forbidden and not self._succeeded and probe is not None:
                 await self._through([probe], 1)
         finally:
@@ -130,6 +132,21 @@ class Run:
                 self.counts["priming"] += answers.begin_without(
                     connection, ids, clock.graph_us() // 1_000_000 * 1_000_000
                 )
+
+    async def _reaches_us(self, action: Action) -> bool:
+        """Whether Graph can shake hands with our address, asked of one that will be replaced."""
+        if self._remade:
+            return True
+        try:
+            await self._desk.renew(str(action.subscription_id), move=True)
+        except UnreachableError as error:
+            self._last = error
+            return False
+        except TokenRefusedError:
+            raise
+        except GraphError:
+            return True  # its replacement will say what is wrong
+        return True
 
     @property
     def _remade(self) -> bool:
