@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from outlook_lake.cli import app
@@ -108,7 +113,7 @@ def test_an_unknown_tenant_is_wrong_use(whole: Stage):
 
 
 def test_a_wrong_secret(ask):
-    found = cured(ask(password="wrong"), "token", "AADSTS7000215", "*Value*", "Secret ID")
+    found = cured(ask(password="wrong"), "token", "AADSTS7000215", "copy its Value", "Secret ID")
     assert "wrong client secret" in found["evidence"]
 
 
@@ -133,9 +138,9 @@ def test_a_wrong_tenant_id(ask):
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        pytest.param(7000222, ("the client secret has expired", "New client secret"), id="expired"),
+        pytest.param(7000222, ("the client secret has expired", "Make a new one"), id="expired"),
         pytest.param(7000112, ("disabled", "Enterprise applications"), id="disabled"),
-        pytest.param(700027, ("certificate", "upload"), id="certificate not uploaded"),
+        pytest.param(700027, ("certificate", "Upload"), id="certificate not uploaded"),
     ],
 )
 def test_what_entra_refuses_is_named_by_its_number(ask, tmp_path: Path, number, words):
@@ -148,6 +153,64 @@ def test_a_login_host_nobody_reaches(ask):
     answer = ask(extra={"authority": f"https://127.0.0.1:{free_port()}"})
     cured(answer, "login", "does not answer", "firewall, proxy")
     assert of(answer, "roles")["evidence"] == "mend `login` first"
+
+
+def a_certificate(days: int) -> str:
+    """Key and certificate as PEM; it ends in so many days."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outlook")])
+    end = datetime.now(UTC) + timedelta(days=days)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(end - timedelta(days=365))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return (private + made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+def test_a_certificate_that_has_ended(ask):
+    answer = ask(password=None, extra={"certificate_data": a_certificate(-1)})
+    assert failed(answer) == ["token", "expiry"]
+    assert "certificate of the connection ended on" in of(answer, "token")["evidence"]
+    assert "the current certificate ends" in of(answer, "expiry")["evidence"]
+
+
+def test_a_certificate_without_its_private_key(ask):
+    public = a_certificate(90).partition("-----END PRIVATE KEY-----")[2]
+    answer = ask(password=None, extra={"certificate_data": public})
+    cured(answer, "connection", "a certificate but no private key", "put both PEM blocks in it")
+
+
+def test_a_certificate_that_lost_its_armour(ask):
+    pem = a_certificate(90).replace("-----", "").replace("\n", "")
+    answer = ask(password=None, extra={"certificate_data": pem})
+    cured(answer, "connection", "neither PEM (-----BEGIN …) nor base64 of a PKCS#12 file")
+
+
+def test_a_secret_that_ends_soon_is_told_in_time(ask):
+    soon = (datetime.now(UTC) + timedelta(days=5)).date().isoformat()
+    told = of(ask(extra={"secret_expires": soon}), "expiry")
+    assert (told["verdict"], soon in told["evidence"]) == ("warning", True)
+    assert "Rotate" in told["cure"]
+
+
+def test_while_rotating_it_is_told_which_credential_is_in_use(whole: Stage, ask):
+    good = json.loads(whole.environ[CONNECTION])["password"]
+    told = of(ask(password="old", extra={"next_client_secret": good}), "token")
+    assert (told["verdict"], "given for the next client secret" in told["evidence"]) == ("ok", True)
+    told = of(ask(extra={"next_client_secret": "mistyped"}), "token")
+    assert told["verdict"] == "warning"
+    assert "the next one is refused" in told["evidence"]
 
 
 # -- permissions -------------------------------------------------------------------------------
@@ -238,9 +301,8 @@ def test_settings_that_cannot_be_are_told_all_at_once(ask, monkeypatch: pytest.M
     cured(ask(), "settings", "OUTLOOK_LAKE_STREAM_LANES", "OUTLOOK_LAKE_GRAPH_PAGE_SIZE")
 
 
-def test_a_home_that_cannot_be_written(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "file").touch()  # also root cannot make a folder in a file
-    monkeypatch.setenv("OUTLOOK_LAKE_HOME", str(tmp_path / "file" / "home"))
+def test_a_home_that_cannot_be_written(ask, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OUTLOOK_LAKE_HOME", "/proc/outlook")  # root cannot write there either
     answer = ask()
     cured(answer, "home", "cannot be written", "OUTLOOK_LAKE_HOME")
     assert of(answer, "database")["verdict"] == "skipped"

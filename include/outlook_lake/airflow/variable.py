@@ -8,7 +8,6 @@ and the command line see the same. The environment outranks it.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tempfile
@@ -22,9 +21,6 @@ __all__ = ["VARIABLE", "copy_variable", "current_settings", "faults_of"]
 
 VARIABLE = "outlook_lake"
 """Name of the Variable."""
-
-PLACES = ("home", "database_url")
-"""Settings that say where the product's own things are: a Variable cannot move them."""
 
 
 def current_settings() -> Settings:
@@ -45,45 +41,19 @@ def copy_variable() -> None:
     values = {} if text is None else _parsed(text)
     faults = faults_of(values)
     if faults:
-        raise SettingsError([f"Airflow Variable {VARIABLE}: {fault}" for fault in faults])
+        raise SettingsError(faults)
     _keep(_home() / "state" / "settings.json", values)
 
 
 def faults_of(values: dict[str, Any]) -> list[str]:
-    """What cannot be in these `group.name: value`, in the order they stand there."""
-    known = [knob.name for knob in Settings().knobs() if knob.name not in PLACES]
-    faults = []
-    for name, value in values.items():
-        if name in PLACES:
-            faults.append(f"{name}: stands in the environment only (OUTLOOK_LAKE_{name.upper()})")
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; `outlook-lake settings` lists all"
-            faults.append(f"{name}: no such setting{hint}")
-        elif isinstance(value, dict | list) or value is None:
-            faults.append(f"{name}: expected one value, not {type(value).__name__}")
-    as_environment = {
-        "OUTLOOK_LAKE_" + name.replace(".", "_").upper(): _as_text(value)
-        for name, value in values.items()
-        if name in known and not (isinstance(value, dict | list) or value is None)
-    }
-    with tempfile.TemporaryDirectory() as nowhere:  # neither a file nor an older copy beside it
+    """What cannot be in these `group.name: value`; each fault names the Variable."""
+    with tempfile.TemporaryDirectory() as home:  # no file and no environment beside it
+        _keep(Path(home) / "state" / "settings.json", values)
         try:
-            Settings.load({**as_environment, "OUTLOOK_LAKE_HOME": nowhere})
+            Settings.load({"OUTLOOK_LAKE_HOME": home})
         except SettingsError as error:
-            names = {"OUTLOOK_LAKE_" + name.replace(".", "_").upper(): name for name in known}
-            faults += [_renamed(fault, names) for fault in error.faults]
-    return faults
-
-
-def _renamed(fault: str, names: dict[str, str]) -> str:
-    for variable in sorted(names, key=len, reverse=True):
-        fault = fault.replace(variable, names[variable])
-    return fault
-
-
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+            return list(error.faults)
+    return []
 
 
 def _parsed(text: str) -> dict[str, Any]:

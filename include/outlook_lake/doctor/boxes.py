@@ -10,6 +10,8 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+import msgspec
+
 from outlook_lake import clock
 from outlook_lake.doctor.findings import Report
 from outlook_lake.doctor.roles import ENTRA
@@ -33,8 +35,9 @@ from outlook_lake.graph.resources import (
     paged,
     users_path,
 )
+from outlook_lake.tenants.asked import Scope
 
-__all__ = ["MAILBOX_CHECKS", "check_mailbox", "check_users"]
+__all__ = ["MAILBOX_CHECKS", "check_mailbox", "check_scope", "check_users"]
 
 MAILBOX_CHECKS = ("mailbox", "folders", "messages", "settings-of-mailbox", "delta")
 SAMPLES = 5
@@ -42,6 +45,10 @@ SAMPLES = 5
 SKEW_WARN_S = 30.0
 SKEW_FAIL_S = 300.0
 """Beyond five minutes logins fail: tokens seem to be from the future."""
+
+
+class _Members(msgspec.Struct):
+    value: list[dict[str, object]] = []
 
 
 async def check_users(report: Report, client: GraphClient) -> list[User]:
@@ -65,6 +72,30 @@ async def check_users(report: Report, client: GraphClient) -> list[User]:
         more = "at least " if len(users) >= 100 else ""
         report.ok("users", f"{more}{len(inside)} users with a mail address")
     return inside
+
+
+async def check_scope(report: Report, client: GraphClient, scope: Scope) -> None:
+    """The group a connection is limited to is there and has somebody in it."""
+    if not scope.group:
+        told = "a filter on users" if scope.filter else "every user with a mailbox"
+        report.ok("scope", told + (f", {len(scope.exclude)} excluded" if scope.exclude else ""))
+        return
+    path = f"/groups/{scope.group}/members?$select=id&$top=1"  # a GUID: checked when it was read
+    try:
+        answer = await client.get(path, accept=(404,))
+    except GraphError as error:
+        report.fail("scope", str(error), _cure(error, "GroupMember.Read.All"))
+        return
+    cure = (
+        "Entra admin centre ▸ Groups ▸ your group ▸ Overview: copy its Object ID into "
+        "extra.scope.group of the connection"
+    )
+    if answer.status == 404:
+        report.fail("scope", f"no group {scope.group} in this tenant", cure + ".")
+    elif not msgspec.json.decode(answer.body, type=_Members).value:
+        report.fail("scope", "the group is empty: nobody is watched", cure + ", or add members.")
+    else:
+        report.ok("scope", f"group {scope.group}, with members")
 
 
 async def check_mailbox(report: Report, client: GraphClient, users: list[User]) -> User | None:

@@ -20,7 +20,7 @@ ConnectionOf = Callable[[str], TenantConnection]
 
 AFTER_HOME = ("permissions", "database", "staging")
 AFTER_LOGIN = ("token", "expiry", "roles")
-AFTER_TOKEN = ("roles", "users", *boxes.MAILBOX_CHECKS)
+AFTER_TOKEN = ("roles", "users", "scope", *boxes.MAILBOX_CHECKS)
 
 
 async def examine(
@@ -122,6 +122,7 @@ async def _examine_tenant(
             roles.check_roles(report, roles.roles_of(token))
             async with GraphClient(credentials, tokens, settings) as client:
                 users = await boxes.check_users(report, client)
+                await boxes.check_scope(report, client, connection.scope)
                 if users:
                     sample = await boxes.check_mailbox(report, client, users)
                 else:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import aiohttp
 
 from outlook_lake.clock import machine_now
 from outlook_lake.doctor.findings import Report
 from outlook_lake.errors import OutlookLakeError, TokenRefusedError, UnreachableError
+from outlook_lake.graph import entra
 from outlook_lake.graph.auth import TokenSource
 from outlook_lake.tenants.credentials import Credentials, TenantConnection
 
@@ -28,40 +28,6 @@ SOON = timedelta(days=21)
 SECRETS = "Entra admin centre ▸ App registrations ▸ your app ▸ Certificates & secrets"
 FIELD = "Admin ▸ Connections ▸ your connection"
 
-CURES: dict[int, tuple[str, str]] = {
-    90002: (
-        "no tenant with this id",
-        f"{FIELD} ▸ Tenant ID: copy 'Directory (tenant) ID' from the application's Overview page.",
-    ),
-    900023: (
-        "the tenant id is neither an id nor a domain",
-        f"{FIELD} ▸ Tenant ID: copy 'Directory (tenant) ID' from the application's Overview page.",
-    ),
-    700016: (
-        "no application with this client id in the tenant",
-        f"{FIELD} ▸ Client ID: copy 'Application (client) ID' from the application's Overview "
-        "page; check that it was registered in this tenant and not deleted.",
-    ),
-    7000215: (
-        "wrong client secret",
-        f"{SECRETS}: make a new client secret and copy its *Value*, which is shown once (not its "
-        f"Secret ID), into {FIELD} ▸ Client Secret.",
-    ),
-    7000222: (
-        "the client secret has expired",
-        f"{SECRETS} ▸ New client secret; copy its *Value* into {FIELD} ▸ Client Secret.",
-    ),
-    7000112: (
-        "the application is disabled in the tenant",
-        "Entra admin centre ▸ Enterprise applications ▸ your app ▸ Properties: set 'Enabled for "
-        "users to sign in' to Yes.",
-    ),
-    700027: (
-        "the certificate is not one of the application's",
-        f"{SECRETS} ▸ Certificates: upload the certificate (public part, .cer or .pem) that "
-        "belongs to the private key in the connection.",
-    ),
-}
 _NUMBER = re.compile(r"AADSTS(\d+)")
 
 
@@ -85,8 +51,8 @@ async def check_login(report: Report, credentials: Credentials) -> bool:
         )
         return False
     if status in (400, 404):
-        what, cure = CURES[90002]
-        report.fail("login", f"{host}: {what}", cure)
+        what, cure = entra.CURES[90002]
+        report.fail("login", f"{host}: {what}", f"{cure[0].upper()}{cure[1:]}. ({FIELD})")
         return False
     if status != 200:
         report.fail(
@@ -104,16 +70,8 @@ async def check_token(
     try:
         token = await tokens.token()
     except TokenRefusedError as error:
-        number = _number_in(error) or await _number_from(connection.credentials)
-        what, cure = CURES.get(
-            number or 0,
-            (
-                str(error),
-                f"{FIELD}: check Client ID and Client Secret (or certificate) against {SECRETS}.",
-            ),
-        )
-        told = f"{what} (AADSTS{number})" if number else what
-        report.fail("token", told, cure)
+        what, cure = _told(error)
+        report.fail("token", what, cure)
         return None
     except UnreachableError as error:
         report.fail("token", str(error), "Try again in a minute; running work uses older tokens.")
@@ -121,7 +79,23 @@ async def check_token(
     except OutlookLakeError as error:
         report.fail("token", str(error), f"{FIELD}: correct what the message names.")
         return None
-    report.ok("token", f"given for {_in_use(tokens)}")
+    waiting = connection.credentials.next
+    if waiting is not None and tokens.in_use != waiting.name:
+        report.warn(
+            "token",
+            f"given for the {tokens.in_use} {_kind(connection, tokens)}; the {waiting.name} one "
+            "is refused",
+            f"{FIELD} ▸ Extra: correct next_client_secret (or next_certificate_data), or take it "
+            "out. A new secret takes a minute until it is known.",
+        )
+    elif waiting is not None:
+        report.ok(
+            "token",
+            f"given for the {waiting.name} {_kind(connection, tokens)}: put it in the place of "
+            "the current one, then delete the old one in Entra",
+        )
+    else:
+        report.ok("token", f"given for the {_kind(connection, tokens)} of the connection")
     return token
 
 
@@ -153,67 +127,29 @@ def check_expiry(report: Report, connection: TenantConnection) -> None:
         report.ok("expiry", told)
 
 
-def _in_use(tokens: TokenSource) -> str:
-    name = getattr(tokens, "credential", None) or getattr(tokens, "in_use", None) or "current"
-    return f"the {name} credential"
+def _kind(connection: TenantConnection, tokens: TokenSource) -> str:
+    used = {one.name: one.kind for one in connection.credentials.in_order}
+    kind = used.get(tokens.in_use or "", "secret")
+    return "certificate" if kind == "certificate" else "client secret"
 
 
 def _ends(connection: TenantConnection) -> list[tuple[str, datetime]]:
     """(credential in words, when it ends) of all credentials whose end is known."""
-    found: list[tuple[str, datetime]] = []
-    for name in ("current", "next"):
-        one = getattr(connection.credentials, name, None)
-        ends = _moment(getattr(one, "expires", None) or getattr(one, "expires_at", None))
-        if ends is not None:
-            found.append((f"the {name} credential", ends))
-    return found
+    return [
+        (f"the {one.name} {'certificate' if one.certificate else 'client secret'}", one.expires)
+        for one in connection.credentials.in_order
+        if one.expires is not None
+    ]
 
 
-def _moment(value: Any) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _number_in(error: TokenRefusedError) -> int | None:
-    found = _NUMBER.search(f"{error} {error.code}")
-    return int(found.group(1)) if found else None
-
-
-async def _number_from(credentials: Credentials) -> int | None:
-    """Which number Entra refuses a client secret with; None when it cannot be told."""
-    secret = getattr(credentials, "client_secret", None) or getattr(
-        getattr(credentials, "current", None), "secret", None
-    )
-    if not secret:
-        return None
-    url = f"{credentials.authority_url}/{credentials.tenant_id}/oauth2/v2.0/token"
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": credentials.client_id,
-        "client_secret": secret,
-        "scope": f"{credentials.graph_url}/.default",
-    }
-    try:
-        async with (
-            _session(credentials) as session,
-            session.post(url, data=form, allow_redirects=False) as answer,
-        ):
-            told = await answer.json(content_type=None)
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
-        return None
-    if not isinstance(told, dict):
-        return None
-    codes = told.get("error_codes")
-    if isinstance(codes, list) and codes and isinstance(codes[0], int):
-        return codes[0]
-    found = _NUMBER.search(str(told.get("error_description") or ""))
-    return int(found.group(1)) if found else None
+def _told(error: TokenRefusedError) -> tuple[str, str]:
+    """What is wrong and what to do, by the number Entra gave; else in the error's own words."""
+    found = _NUMBER.search(error.code)
+    known = entra.CURES.get(int(found.group(1))) if found else None
+    if found is None or known is None:
+        return str(error), f"{FIELD}: check it against {SECRETS}."
+    what, cure = known
+    return f"{what} ({found.group(0)})", f"{cure[0].upper()}{cure[1:]}. ({SECRETS}; {FIELD})"
 
 
 def _session(credentials: Credentials) -> aiohttp.ClientSession:
