@@ -25,6 +25,7 @@ def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(
         tmp_path_factory.mktemp("kills"),
         OUTLOOK_LAKE_STREAM_LEASE_S="1",
+        OUTLOOK_LAKE_GRAPH_RETRY_WAIT_S="0.5",
         OUTLOOK_LAKE_STREAM_RENEW_S="0.3",
     ) as made:
         made.run("subscriptions")

@@ -280,6 +280,7 @@ def _own(shared: Stage, seed: int, folder: Path) -> Stage:
         "OUTLOOK_LAKE_RECEIVER_NOTIFICATION_URL": f"http://127.0.0.1:{port}/notifications",
         # Retries and doubts are the same at any speed; a seed should not wait for them.
         "OUTLOOK_LAKE_STREAM_LEASE_S": "2",
+        "OUTLOOK_LAKE_GRAPH_RETRY_WAIT_S": "1",
         "OUTLOOK_LAKE_STREAM_RENEW_S": "0.5",
         "OUTLOOK_LAKE_STREAM_LAG_S": "0.7",
     }
