@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from outlook_lake.state import Database
-from outlook_lake.state.gaps import end_gaps, open_gap
-from outlook_lake.state.tables import gap
+from outlook_lake.state.gaps import end_gaps, open_gap, open_gaps
+from outlook_lake.state.tables import gap, mailbox
 
 
 def opened(db: Database, from_at: int, to_at: int | None, **more: Any) -> int:
@@ -74,3 +74,62 @@ def test_a_gap_never_ends_before_it_began(db: Database):
         end_gaps(connection, 1, ("lapsed",), 9)
 
     assert [row[1:3] for row in spans(db)] == [(10, 10)]
+
+
+def watch(db: Database, since: dict[int, int | None]) -> None:
+    """Mailboxes of these numbers, watched since then."""
+    with db.write() as connection:
+        connection.execute(
+            mailbox.insert(),
+            [
+                {
+                    "mailbox_id": number,
+                    "tenant_id": "t",
+                    "aad_id": str(number),
+                    "tuid": str(number),
+                    "shard": 0,
+                    "state": "live",
+                    "watch_from": at,
+                }
+                for number, at in since.items()
+            ],
+        )
+
+
+def test_many_mailboxes_get_the_part_of_a_gap_in_which_they_were_watched(db: Database):
+    watch(db, {1: 0, 2: 15, 3: 20, 4: 99, 5: None})
+    with db.write() as connection:
+        given = open_gaps(
+            connection,
+            [1, 2, 3, 4, 5],
+            from_at=10,
+            to_at=20,
+            cause="receiver_down",
+            loss="changes",
+            note="away",
+        )
+
+    assert given == 2
+    assert [row[:3] for row in spans(db)] == [(1, 10, 20), (2, 15, 20)]
+
+
+def test_many_gaps_widen_those_they_touch_and_stay_when_opened_twice(db: Database):
+    watch(db, dict.fromkeys(range(1, 2501), 0))
+    opened(db, 5, 12, mailbox_id=7, cause="receiver_down", loss="timing")
+    for _ in range(2):
+        with db.write() as connection:
+            given = open_gaps(
+                connection,
+                list(range(1, 2501)),
+                from_at=10,
+                to_at=20,
+                cause="receiver_down",
+                loss="changes",
+                note="away",
+            )
+        assert given == 2500
+
+    rows = spans(db)
+    assert len(rows) == 2500
+    assert {row[1:] for row in rows if row[0] != 7} == {(10, 20, "changes")}
+    assert [row for row in rows if row[0] == 7] == [(7, 5, 20, "changes")]
