@@ -29,6 +29,9 @@ def every_path() -> list[str]:
         resources.folders_path(USER, "AQM="),
         resources.folders_delta_path(USER),
         resources.users_path(),
+        resources.users_path(condition="department eq 'Sales'"),
+        resources.users_delta_path(),
+        resources.group_users_path(USER),
         resources.user_path(USER),
         resources.mailbox_settings_path(USER),
         resources.window_path(USER, "receivedDateTime", NOON, NOON),
@@ -49,7 +52,7 @@ def test_every_path_builder_is_checked_here():
         if name.endswith("_path") and not name.startswith("_") and name not in NO_SELECT
     }
 
-    assert len(builders) == 10
+    assert len(builders) == 12
 
 
 @pytest.mark.parametrize(

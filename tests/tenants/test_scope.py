@@ -14,6 +14,8 @@ from outlook_lake.errors import UnreachableError, UsageError
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database
 from outlook_lake.state.tables import directory, gap, mailbox
+from outlook_lake.state.tables import tenant as tenant_table
+from outlook_lake.tenants.asked import Scope
 from outlook_lake.tenants.directory import DirectoryKey
 from outlook_lake.tenants.registry import pause, register_tenant, tenants
 from outlook_lake.tenants.scope import refresh_mailboxes, shard_of
@@ -214,3 +216,163 @@ async def test_a_tenant_keeps_its_name_and_its_pause(db: Database, tmp_path: Pat
             register_tenant(db, "b", other, "acme")
         with pytest.raises(UsageError, match="cannot name"):
             register_tenant(db, "acme", graph.credentials, "../up")
+
+
+class Directory(Office):
+    """The same with deltas, a group and single users: rows of later rounds hold only an id."""
+
+    def __init__(self, *users: dict[str, Any]) -> None:
+        super().__init__(*users)
+        self.changed: list[dict[str, Any]] = []
+        self.members: list[dict[str, Any]] | None = None
+        self.token_lost = False
+        self.purposes: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        if request.path.endswith("$batch"):
+            asked = (await request.json())["requests"]
+            return json_body({"responses": [self._one(part) for part in asked]})
+        if "/groups/" in request.path:
+            if self.members is None:
+                return graph_error(404, "Request_ResourceNotFound")
+            return json_body({"value": self.members})
+        if request.path.endswith("/organization"):
+            return json_body({"value": [{"verifiedDomains": [{"name": "Alias.example"}]}]})
+        link = f"{self.base}/v1.0/users/delta?$deltatoken=x"
+        if "$deltatoken" in request.query:
+            if self.token_lost:
+                return graph_error(410, "SyncStateNotFound")
+            return json_body({"value": self.changed, "@odata.deltaLink": link})
+        return json_body({"value": self.users, "@odata.deltaLink": link})
+
+    def _one(self, part: dict[str, Any]) -> dict[str, Any]:
+        path = part["url"].partition("?")[0].split("/")
+        if path[-1] == "mailboxSettings":
+            answer = self._settings(part)
+            if answer["status"] == 200 and path[2] in self.purposes:
+                answer["body"]["userPurpose"] = self.purposes[path[2]]
+            return answer
+        found = next((one for one in self.users if one["id"] == path[2]), None)
+        if found is None:
+            error = {"code": "Request_ResourceNotFound", "message": ""}
+            return {"id": part["id"], "status": 404, "body": {"error": error}}
+        return {"id": part["id"], "status": 200, "body": found}
+
+
+async def scoped(db: Database, folder: Path, office: Office, scope: Scope) -> dict[str, int]:
+    async with small_graph(folder, office) as graph, graph.client() as client:
+        office.base = graph.graph_url
+        tenant = register_tenant(db, "acme", graph.credentials, "acme")
+        link = f"{graph.graph_url}/v1.0/users/delta?$deltatoken=x"
+        with db.write() as connection:  # each small graph has a port of its own
+            connection.execute(
+                update(tenant_table)
+                .where(tenant_table.c.users_link.is_not(None))
+                .values(users_link=link)
+            )
+        return await refresh_mailboxes(db, client, tenant, KEY, scope)
+
+
+def states(db: Database) -> dict[str, tuple[str, str | None]]:
+    return {row.aad_id[-1]: (row.state, row.reason) for row in mailboxes(db)}
+
+
+async def test_later_rounds_ask_only_for_what_changed(db: Database, tmp_path: Path):
+    office = Directory(user(0), user(1), user(2))
+    await scoped(db, tmp_path, office, Scope())
+    tuids = {row.aad_id: row.tuid for row in mailboxes(db)}
+    office.asked.clear()
+    office.users = [user(1, mail="new.name@contoso.example", department="Law"), user(3)]
+    office.changed = [
+        {"id": user_id(1), "mail": "new.name@contoso.example"},
+        {"id": user_id(3)},
+        {"id": user_id(0), "@removed": {"reason": "changed"}},
+    ]
+
+    counts = await scoped(db, tmp_path, office, Scope())
+
+    assert counts == {"users": 2, "added": 1, "back": 0, "parked": 0, "gone": 1}
+    assert states(db) == {
+        "0": ("parked", "user_gone"),
+        "1": ("new", None),
+        "2": ("new", None),
+        "3": ("new", None),
+    }
+    assert office.asked.count("/v1.0/users/delta") == 1
+    renamed = next(row for row in mailboxes(db) if row.aad_id == user_id(1))
+    assert renamed.tuid == tuids[user_id(1)]
+    assert renamed.peer_group == "Law/Bern"
+
+
+async def test_a_forgotten_link_means_the_whole_list_once_more(db: Database, tmp_path: Path):
+    office = Directory(user(0), user(1))
+    await scoped(db, tmp_path, office, Scope())
+    office.token_lost = True
+    office.users = [user(1), user(2)]
+
+    counts = await scoped(db, tmp_path, office, Scope())
+
+    assert counts == {"users": 2, "added": 1, "back": 0, "parked": 0, "gone": 1}
+
+
+async def test_a_group_says_who_is_watched_and_single_people_join_or_stay_out(
+    db: Database, tmp_path: Path
+):
+    office = Directory(*(user(n) for n in range(5)))
+    office.members = [user(0), user(1), user(2)]
+    scope = Scope(
+        group=user_id(9), include=("person4@contoso.example",), exclude=("p2@alias.example",)
+    )
+
+    await scoped(db, tmp_path, office, scope)
+    assert sorted(states(db)) == ["0", "1", "4"]
+
+    office.members = [user(1)]
+    await scoped(db, tmp_path, office, scope)
+    assert states(db)["0"] == ("parked", "out_of_scope")
+
+
+async def test_a_group_that_does_not_exist_changes_nothing_and_says_so(
+    db: Database, tmp_path: Path
+):
+    office = Directory(user(0))
+    await scoped(db, tmp_path, office, Scope())
+
+    with pytest.raises(UsageError, match="Object ID"):
+        await scoped(db, tmp_path, office, Scope(group=user_id(9)))
+
+    assert states(db) == {"0": ("new", None)}
+
+
+async def test_rooms_are_left_out_unless_they_are_asked_for(db: Database, tmp_path: Path):
+    office = Directory(user(0), user(1))
+    office.purposes = {user_id(1): "room"}
+
+    await scoped(db, tmp_path, office, Scope())
+    assert states(db)["1"] == ("parked", "out_of_scope")
+
+    await scoped(db, tmp_path, office, Scope(purposes=("user", "room")))
+    assert states(db)["1"] == ("new", None)
+
+
+async def test_who_had_no_mailbox_is_asked_for_again_a_day_later(db: Database, tmp_path: Path):
+    office = Directory(user(0))
+    office.without_mailbox = {user_id(0)}
+    await scoped(db, tmp_path, office, Scope())
+    office.without_mailbox = set()
+
+    await scoped(db, tmp_path, office, Scope())
+    assert states(db)["0"] == ("parked", "no_mailbox")
+
+    with db.write() as connection:
+        connection.execute(update(mailbox).values(recheck_at=1))
+    await scoped(db, tmp_path, office, Scope())
+    assert states(db)["0"] == ("new", None)
+
+
+async def test_verified_domains_count_as_inside(db: Database, tmp_path: Path):
+    await scoped(db, tmp_path, Directory(user(0, proxyAddresses=[])), Scope())
+
+    assert tenants(db)[0].internal_domains == ("alias.example", "contoso.example")

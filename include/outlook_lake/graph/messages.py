@@ -143,13 +143,27 @@ class User(Struct, gc=False, rename="camel"):
     user_type: str | None = None
     department: str | None = None
     office_location: str | None = None
+    removed: Removed | None = field(name="@removed", default=None)
 
 
 class UserPage(Struct, gc=False):
-    """A page of users."""
+    """A page of users, of a list or of a delta."""
 
     value: list[User]
     next_link: str | None = field(name="@odata.nextLink", default=None)
+    delta_link: str | None = field(name="@odata.deltaLink", default=None)
+
+
+class _Domain(Struct, gc=False):
+    name: str = ""
+
+
+class _Organization(Struct, gc=False, rename="camel"):
+    verified_domains: list[_Domain]
+
+
+class _Organizations(Struct, gc=False):
+    value: list[_Organization]
 
 
 class ZoneName(Struct, gc=False):
@@ -192,6 +206,8 @@ _raw_page = msgspec.json.Decoder(_RawPage)
 _folder = msgspec.json.Decoder(Folder)
 _folders = msgspec.json.Decoder(FolderPage)
 _users = msgspec.json.Decoder(UserPage)
+_user = msgspec.json.Decoder(User)
+_organizations = msgspec.json.Decoder(_Organizations)
 _settings = msgspec.json.Decoder(MailboxSettings)
 
 
@@ -225,6 +241,17 @@ def decode_folder(raw: bytes | Raw) -> Folder:
 def decode_users(body: bytes) -> UserPage:
     """A page of users; msgspec.DecodeError when it is none."""
     return _users.decode(body)
+
+
+def decode_user(raw: bytes | Raw) -> User:
+    """One user; msgspec.DecodeError when it is none."""
+    return _user.decode(raw)
+
+
+def decode_domains(body: bytes) -> tuple[str, ...]:
+    """The verified domains of an organisation, lower case; msgspec.DecodeError when unreadable."""
+    found = _organizations.decode(body).value
+    return tuple(sorted({one.name.lower() for org in found for one in org.verified_domains} - {""}))
 
 
 def decode_settings(raw: bytes | Raw) -> MailboxSettings:

@@ -18,12 +18,14 @@ __all__ = [
     "IMMUTABLE_IDS",
     "MESSAGE_FIELDS",
     "MESSAGE_SELECT",
+    "ORGANIZATION_PATH",
     "SETTINGS_SELECT",
     "USER_SELECT",
     "WELL_KNOWN_FOLDERS",
     "folder_path",
     "folders_delta_path",
     "folders_path",
+    "group_users_path",
     "mailbox_settings_path",
     "message_delta_path",
     "message_path",
@@ -33,6 +35,7 @@ __all__ = [
     "subscription_path",
     "subscription_resource",
     "user_path",
+    "users_delta_path",
     "users_path",
     "window_path",
 ]
@@ -71,6 +74,9 @@ USER_SELECT = (
 )
 SETTINGS_SELECT = "timeZone,workingHours,userPurpose"
 """Exactly these three: automatic replies hold text people wrote."""
+
+ORGANIZATION_PATH = "/organization?$select=verifiedDomains"
+"""Needs Organization.Read.All, which is optional."""
 
 IMMUTABLE_IDS = 'IdType="ImmutableId"'
 """`Prefer` of every request that gives or takes message ids."""
@@ -150,9 +156,21 @@ def rules_path(user: str) -> str:
     return f"{_folder(user, 'inbox')}/messageRules"
 
 
-def users_path(*, top: int = 999) -> str:
-    """All users of the tenant."""
-    return f"/users?$select={USER_SELECT}&$top={_count(top)}"
+def users_path(*, top: int = 999, condition: str = "") -> str:
+    """The users of the tenant, a page; `condition` is Graph's $filter."""
+    chosen = f"&$filter={quote(condition, safe='')}" if condition else ""
+    return f"/users?$select={USER_SELECT}&$top={_count(top)}{chosen}"
+
+
+def users_delta_path() -> str:
+    """All users, and a link to what changes after (graph-facts 4.10: no $top, no $filter)."""
+    return f"/users/delta?$select={USER_SELECT}"
+
+
+def group_users_path(group: str, *, top: int = 999) -> str:
+    """The users in a group, those of nested groups too."""
+    members = f"/groups/{_object_id(group)}/transitiveMembers/microsoft.graph.user"
+    return f"{members}?$select={USER_SELECT}&$top={_count(top)}"
 
 
 def user_path(user: str) -> str:

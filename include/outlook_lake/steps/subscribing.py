@@ -27,7 +27,7 @@ from outlook_lake.state.tables import mailbox
 from outlook_lake.subscriptions import signals, trouble
 from outlook_lake.subscriptions.carry_out import subscribe
 from outlook_lake.subscriptions.describe import describe, note
-from outlook_lake.subscriptions.model import STREAMS, Plan
+from outlook_lake.subscriptions.model import Plan
 from outlook_lake.subscriptions.run import COUNTS
 from outlook_lake.tenants.directory import export_directory
 from outlook_lake.tenants.registry import Tenant, register_tenant, tenants
@@ -179,7 +179,11 @@ async def _serve(
     try:
         if one.state != "leaving":
             try:
-                counts.update(await refresh_mailboxes(app.db, work.client, one, app.directory_key))
+                counts.update(
+                    await refresh_mailboxes(
+                        app.db, work.client, one, app.directory_key, work.connection.scope
+                    )
+                )
             except TokenRefusedError:
                 raise
             except GraphError as error:
@@ -218,4 +222,4 @@ def _done(counts: Counter[str]) -> str:
 
 def streams_watched(work: TenantWork) -> frozenset[str]:
     """The streams a tenant's connection asks for."""
-    return frozenset(getattr(work.connection, "streams", STREAMS))
+    return work.connection.streams

@@ -1,9 +1,10 @@
 """Who is in scope: the tenant's users become mailboxes with a random `tuid`, or are parked.
 
-    users (all pages) → settings of new ones ($batch) → one transaction:
-        mailbox rows · directory rows · the tenant's own domains
+    who is in scope, or what changed (`listing`) → settings of new ones and old ones ($batch)
+        → one transaction: mailbox rows · directory rows · the tenant's own domains · the link
 
-Nothing is ever deleted here: a user who left the list is parked and checked again.
+Nothing is ever deleted here: a user who left the list is parked and checked again. The whole
+list is asked for at first, for another scope, and once a week; in between only changes.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
 from outlook_lake import clock
-from outlook_lake.errors import MailboxGoneError, RefusedError
+from outlook_lake.errors import MailboxGoneError
 from outlook_lake.graph.client import BATCH_LIMIT, BatchRequest, GraphClient
-from outlook_lake.graph.messages import MailboxSettings, User, decode_settings, decode_users
-from outlook_lake.graph.resources import mailbox_settings_path, users_path
+from outlook_lake.graph.messages import MailboxSettings, User, decode_settings
+from outlook_lake.graph.resources import mailbox_settings_path
 from outlook_lake.state import Database
-from outlook_lake.state.tables import gap, mailbox
+from outlook_lake.state.gaps import open_gap
+from outlook_lake.state.tables import mailbox
+from outlook_lake.state.tables import tenant as tenant_table
+from outlook_lake.tenants.asked import EVERYBODY, Scope
 from outlook_lake.tenants.directory import DirectoryKey, Person, remember
+from outlook_lake.tenants.listing import Listed, list_users, verified_domains
 from outlook_lake.tenants.registry import Tenant, add_internal_domains
 
 __all__ = ["RECHECK_US", "park", "refresh_mailboxes", "shard_of"]
@@ -37,7 +42,14 @@ RECHECK_US = 24 * 3600 * 1_000_000
 AT_ONCE = 64
 """Batches of settings asked for before their answers are kept."""
 
+SETTINGS_PER_RUN = 5000
+"""Mailboxes whose settings are read in one run, at most."""
+
 WATCHED = ("priming", "live")
+FROM_THE_LIST = ("user_gone", "out_of_scope", "guest")
+"""Reasons that change with the list of users; what Graph said when asked is asked again daily."""
+
+WEEK_US = 7 * 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +58,53 @@ class _Known:
     state: str
     reason: str | None
     recheck_at: int | None
+    purpose: str | None
+    peer_group: str | None
+    settings_at: int | None
 
 
 async def refresh_mailboxes(
-    db: Database, client: GraphClient, tenant: Tenant, key: DirectoryKey
+    db: Database,
+    client: GraphClient,
+    tenant: Tenant,
+    key: DirectoryKey,
+    scope: Scope = EVERYBODY,
 ) -> dict[str, int]:
-    """Bring the mailboxes of a tenant up to its list of users; returns counts.
+    """Bring the mailboxes of a tenant up to who is in scope; returns counts.
 
     Counts: `users`, `added`, `back` (usable again), `parked`, `gone`. Raises the GraphError
-    tree when the list cannot be read to its end: nothing is changed then.
+    tree when the list cannot be read to its end, UsageError when the scope's group does not
+    exist: nothing is changed then.
     """
-    users = await _users(client)
+    now = clock.machine_us()
     with db.read() as connection:
         known = _known(connection, tenant.tenant_id)
-    fresh = [user for user in users if user.id not in known and _obstacle(user) is None]
-    settings = await _settings(client, fresh)
+        link = _link(connection, tenant.tenant_id, scope, now)
+    again = [
+        aad_id
+        for aad_id, row in known.items()
+        if row.state == "parked" and (row.recheck_at or 0) <= now
+    ]
+    listed = await list_users(client, scope, link, again)
+    domains = await verified_domains(client) if listed.whole else ()
+    stale = [user for user in listed.users if _settings_wanted(known.get(user.id), user, now)]
+    asked = {user.id for user in stale}
+    stale += [User(one) for one in _oldest(known, now) if one not in asked]
+    settings = await _settings(client, stale[:SETTINGS_PER_RUN])
     with db.write() as connection:
-        return _write(connection, tenant, key, users, settings)
+        add_internal_domains(connection, tenant.tenant_id, domains)
+        counts = _write(connection, tenant, key, scope, listed, settings)
+        _ask_tomorrow(connection, [known[one].mailbox_id for one in again], now)
+        connection.execute(
+            update(tenant_table)
+            .where(tenant_table.c.tenant_id == tenant.tenant_id)
+            .values(
+                users_link=listed.link,
+                scope_hash=scope.digest,
+                **({"users_at": now} if listed.whole else {}),
+            )
+        )
+        return counts
 
 
 def shard_of(aad_id: str) -> int:
@@ -85,33 +127,14 @@ def park(connection: Connection, mailbox_ids: Sequence[int], reason: str, graph_
             .values(state="parked", reason=reason, recheck_at=clock.machine_us() + RECHECK_US)
         )
         if row.watch_from is not None and row.state in WATCHED:
-            connection.execute(
-                gap.insert().values(
-                    mailbox_id=mailbox_id,
-                    from_at=graph_at,
-                    cause="parked",
-                    loss="changes",
-                    state="open",
-                    opened_at=graph_at,
-                    note=reason,
-                )
+            open_gap(
+                connection,
+                mailbox_id,
+                from_at=graph_at,
+                cause="parked",
+                loss="changes",
+                note=reason,
             )
-
-
-async def _users(client: GraphClient) -> list[User]:
-    found: dict[str, User] = {}
-    link: str | None = users_path()
-    while link:
-        answer = await client.get(link)
-        try:
-            page = decode_users(answer.body)
-        except msgspec.DecodeError:
-            raise RefusedError(
-                "the list of users could not be read", status=answer.status
-            ) from None
-        found.update((user.id, user) for user in page.value)
-        link = page.next_link
-    return list(found.values())
 
 
 async def _settings(
@@ -150,22 +173,25 @@ def _write(
     connection: Connection,
     tenant: Tenant,
     key: DirectoryKey,
-    users: Sequence[User],
+    scope: Scope,
+    listed: Listed,
     settings: Mapping[str, MailboxSettings | None],
 ) -> dict[str, int]:
-    counts = {"users": len(users), "added": 0, "back": 0, "parked": 0, "gone": 0}
+    counts = {"users": len(listed.users), "added": 0, "back": 0, "parked": 0, "gone": 0}
     known = _known(connection, tenant.tenant_id)
     now, graph_at = clock.machine_us(), clock.graph_us()
     new_rows: list[dict[str, Any]] = []
     usable_again: list[int] = []
     to_park: dict[str, list[int]] = {}
-    for user in users:
-        obstacle = _obstacle(user)
+    for user in listed.users:
         row = known.get(user.id)
+        told = settings.get(user.id)
+        purpose = (told.user_purpose if told else None) or (row.purpose if row else None)
+        obstacle = _obstacle(user) or _unwanted(scope, purpose)
+        if obstacle is None and user.id in settings and told is None:
+            obstacle = "no_mailbox"
         if row is None:
-            if obstacle is None and user.id in settings and settings[user.id] is None:
-                obstacle = "no_mailbox"
-            new_rows.append(_new_row(tenant.tenant_id, user, settings.get(user.id), obstacle, now))
+            new_rows.append(_new_row(tenant.tenant_id, user, told, obstacle, now))
             counts["parked" if obstacle else "added"] += 1
         elif obstacle is not None and row.state not in ("parked", "erased"):
             to_park.setdefault(obstacle, []).append(row.mailbox_id)
@@ -173,26 +199,80 @@ def _write(
         elif obstacle is None and _may_come_back(row, now):
             usable_again.append(row.mailbox_id)
             counts["back"] += 1
-    listed = {user.id for user in users}
-    gone = [
-        row.mailbox_id
-        for aad_id, row in known.items()
-        if aad_id not in listed and row.state not in ("parked", "erased", "leaving")
-    ]
+    for aad_id, told in settings.items():
+        row = known.get(aad_id)
+        if row is not None and told is None and row.state in ("new", *WATCHED):
+            to_park.setdefault("no_mailbox", []).append(row.mailbox_id)
+    gone = _gone(known, listed)
     counts["gone"] = len(gone)
     if new_rows:
         connection.execute(mailbox.insert(), new_rows)
-    if usable_again:
+    _come_back(connection, usable_again)
+    for reason, mailbox_ids in to_park.items():
+        park(connection, sorted(set(mailbox_ids)), reason, graph_at)
+    park(connection, gone, "user_gone" if scope.is_everybody else "out_of_scope", graph_at)
+    _keep_settings(connection, known, listed.users, settings, now)
+    _remember_users(connection, tenant, key, listed.users, graph_at)
+    return counts
+
+
+def _gone(known: Mapping[str, _Known], listed: Listed) -> list[int]:
+    """Mailboxes whose user left: told so, or missing from a whole list."""
+    here = {user.id for user in listed.users}
+    return [
+        row.mailbox_id
+        for aad_id, row in known.items()
+        if row.state not in ("parked", "erased", "leaving")
+        and (aad_id in listed.removed or (listed.whole and aad_id not in here))
+    ]
+
+
+def _ask_tomorrow(connection: Connection, mailbox_ids: Sequence[int], now: int) -> None:
+    if mailbox_ids:
+        connection.execute(
+            update(mailbox)
+            .where(mailbox.c.mailbox_id == bindparam("of_mailbox"), mailbox.c.state == "parked")
+            .values(recheck_at=now + RECHECK_US),
+            [{"of_mailbox": mailbox_id} for mailbox_id in mailbox_ids],
+        )
+
+
+def _come_back(connection: Connection, mailbox_ids: Sequence[int]) -> None:
+    if mailbox_ids:
         connection.execute(
             update(mailbox)
             .where(mailbox.c.mailbox_id == bindparam("of_mailbox"))
             .values(state="new", reason=None, recheck_at=None),
-            [{"of_mailbox": mailbox_id} for mailbox_id in usable_again],
+            [{"of_mailbox": mailbox_id} for mailbox_id in mailbox_ids],
         )
-    for reason, mailbox_ids in {**to_park, **({"user_gone": gone} if gone else {})}.items():
-        park(connection, mailbox_ids, reason, graph_at)
-    _remember_users(connection, tenant, key, users, graph_at)
-    return counts
+
+
+def _keep_settings(
+    connection: Connection,
+    known: Mapping[str, _Known],
+    users: Sequence[User],
+    settings: Mapping[str, MailboxSettings | None],
+    now: int,
+) -> None:
+    """What settings and the list say anew about mailboxes that were known before."""
+    rows = [
+        {"of_mailbox": known[one].mailbox_id, **_of_settings(told), "settings_at": now}
+        for one, told in settings.items()
+        if one in known and told is not None
+    ]
+    if rows:
+        connection.execute(
+            update(mailbox).where(mailbox.c.mailbox_id == bindparam("of_mailbox")), rows
+        )
+    groups = [
+        {"of_mailbox": known[user.id].mailbox_id, "peer_group": _peer_group(user)}
+        for user in users
+        if user.id in known and known[user.id].peer_group != _peer_group(user)
+    ]
+    if groups:
+        connection.execute(
+            update(mailbox).where(mailbox.c.mailbox_id == bindparam("of_mailbox")), groups
+        )
 
 
 def _remember_users(
@@ -227,9 +307,40 @@ def _known(connection: Connection, tenant_id: str) -> dict[str, _Known]:
             mailbox.c.state,
             mailbox.c.reason,
             mailbox.c.recheck_at,
+            mailbox.c.purpose,
+            mailbox.c.peer_group,
+            mailbox.c.settings_at,
         ).where(mailbox.c.tenant_id == tenant_id)
     )
     return {aad_id: _Known(*rest) for aad_id, *rest in rows}
+
+
+def _link(connection: Connection, tenant_id: str, scope: Scope, now: int) -> str | None:
+    """Where the list goes on; None = all of it, for another scope or after a week."""
+    row = connection.execute(
+        select(tenant_table).where(tenant_table.c.tenant_id == tenant_id)
+    ).one()
+    fresh = row.users_at is not None and row.users_at > now - WEEK_US
+    return row.users_link if fresh and row.scope_hash == scope.digest else None
+
+
+def _settings_wanted(row: _Known | None, user: User, now: int) -> bool:
+    return _obstacle(user) is None and (row is None or _may_come_back(row, now))
+
+
+def _oldest(known: Mapping[str, _Known], now: int) -> list[str]:
+    """Watched mailboxes whose settings were read over a week ago, the longest ago first."""
+    due = [
+        (row.settings_at or 0, aad_id)
+        for aad_id, row in known.items()
+        if row.state in WATCHED and (row.settings_at or 0) < now - WEEK_US
+    ]
+    return [aad_id for _, aad_id in sorted(due)]
+
+
+def _unwanted(scope: Scope, purpose: str | None) -> str | None:
+    """Rooms and equipment, unless the scope names them."""
+    return "out_of_scope" if purpose and purpose.lower() not in scope.purposes else None
 
 
 def _obstacle(user: User) -> str | None:
@@ -245,8 +356,7 @@ def _obstacle(user: User) -> str | None:
 def _may_come_back(row: _Known, now: int) -> bool:
     if row.state != "parked":
         return False
-    # What the list says changes with the list; what Graph said when asked is asked again daily.
-    return row.reason in ("user_gone", "guest") or (row.recheck_at or 0) <= now
+    return row.reason in FROM_THE_LIST or (row.recheck_at or 0) <= now
 
 
 def _new_row(
@@ -256,21 +366,31 @@ def _new_row(
     obstacle: str | None,
     now: int,
 ) -> dict[str, Any]:
-    hours = settings.working_hours if settings else None
-    group = "/".join(part for part in (user.department, user.office_location) if part)
     return {
         "tenant_id": tenant_id,
         "aad_id": user.id,
         "tuid": str(uuid.uuid4()),
         "shard": shard_of(user.id),
-        "time_zone": settings.time_zone if settings else None,
-        "working_hours": msgspec.to_builtins(hours) if hours else None,
-        "purpose": settings.user_purpose if settings else None,
-        "peer_group": group or None,
+        **_of_settings(settings),
+        "settings_at": now if settings else None,
+        "peer_group": _peer_group(user),
         "state": "parked" if obstacle else "new",
         "reason": obstacle,
         "recheck_at": now + RECHECK_US if obstacle else None,
     }
+
+
+def _of_settings(settings: MailboxSettings | None) -> dict[str, Any]:
+    hours = settings.working_hours if settings else None
+    return {
+        "time_zone": settings.time_zone if settings else None,
+        "working_hours": msgspec.to_builtins(hours) if hours else None,
+        "purpose": settings.user_purpose if settings else None,
+    }
+
+
+def _peer_group(user: User) -> str | None:
+    return "/".join(part for part in (user.department, user.office_location) if part) or None
 
 
 def _addresses(user: User) -> list[str]:
