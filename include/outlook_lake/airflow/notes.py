@@ -56,7 +56,7 @@ def _write_note(dag_run: Any) -> None:
     if not dag_run.dag_id.startswith("outlook_"):
         return
     told = [note_of(counts) for counts in _returned(dag_run)]
-    parts = [part for part in (dag_run.note, *told) if part]
+    parts = list(dict.fromkeys(part for part in (dag_run.note, *told) if part))
     if told and parts:
         dag_run.note = " → ".join(parts)[:NOTE_LENGTH]
 
@@ -73,6 +73,20 @@ def _returned(dag_run: Any) -> list[dict[str, Any]]:
     query = select(XComModel).where(
         XComModel.dag_run_id == dag_run.id, XComModel.key.in_(("return_value", "note"))
     )
-    values = [XComModel.deserialize_value(row) for row in session.scalars(query)]
-    told = [{"note": value} if isinstance(value, str) else value for value in values]
-    return [value for value in told if isinstance(value, dict)]
+    told: list[dict[str, Any]] = []
+    for row in session.scalars(query):
+        value = XComModel.deserialize_value(row)
+        if row.key == "note":
+            told.append({"note": value})
+        elif isinstance(value, dict) and "chosen_options" in value:
+            told.append({"note": _answer_of(value)})
+        elif isinstance(value, dict):
+            told.append(value)
+    return told
+
+
+def _answer_of(approval: dict[str, Any]) -> str:
+    """`Approve by ada`, or `Reject (nobody answered)`."""
+    user = (approval.get("responded_by_user") or {}).get("name")
+    chosen = ", ".join(approval["chosen_options"])
+    return f"{chosen} by {user}" if user else f"{chosen} (nobody answered)"

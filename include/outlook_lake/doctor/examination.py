@@ -18,6 +18,12 @@ __all__ = ["examine"]
 
 ConnectionOf = Callable[[str], TenantConnection]
 
+ORDER = (
+    "connection", "login", "token", "expiry", "roles", "users", "clock", "scope",
+    *boxes.MAILBOX_CHECKS, "address", "handshake", "subscription", "tenant", "subscriptions",
+)  # fmt: skip
+"""Of one tenant's checks, as people read them: from the connection to what flows through it."""
+
 AFTER_HOME = ("permissions", "database", "staging")
 AFTER_LOGIN = ("token", "expiry", "roles")
 AFTER_TOKEN = ("roles", "users", "scope", *boxes.MAILBOX_CHECKS)
@@ -85,6 +91,7 @@ async def _tenants(
         seen.append(report.tenant)
         if tenant is None or tenant == report.tenant:
             await _examine_tenant(report, settings, db, connection)
+            report.findings.sort(key=lambda finding: ORDER.index(finding.check))
             found += report.findings
     if not names:
         report = Report()
