@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 
@@ -97,6 +98,35 @@ class RunningDemo:
                 lake.sql(query, params=params).to_arrow_table().to_pylist()
             )
             return found
+
+
+def ended_run(
+    demo: RunningDemo, dag_id: str, conf: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Trigger a DAG with a filled-in form and wait for its end; returns the run with its note."""
+    api = demo.stage.airflow
+    runs = f"/api/v2/dags/{dag_id}/dagRuns"
+    made = api.call("POST", runs, {"logical_date": None, "conf": conf})
+    path = f"{runs}/{quote(made['dag_run_id'], safe='')}"
+
+    def has_ended() -> bool:
+        return api.call("GET", path)["state"] in ("success", "failed")
+
+    eventually(has_ended, seconds, lambda: api.call("GET", f"{path}/taskInstances"))
+    run: dict[str, Any] = api.call("GET", path)
+    return run
+
+
+def task_states(demo: RunningDemo, dag_id: str, run: dict[str, Any]) -> dict[str, str]:
+    """State by task id; mapped ones as `check 3`."""
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}/taskInstances"
+    found = demo.stage.airflow.call("GET", f"{path}?limit=100")["task_instances"]
+    return {
+        f"{row['task_id']} {row['map_index']}" if row["map_index"] >= 0 else row["task_id"]: row[
+            "state"
+        ]
+        for row in found
+    }
 
 
 def session_of(pid: int) -> int | None:
