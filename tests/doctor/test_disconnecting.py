@@ -77,7 +77,8 @@ def test_disconnecting_keeps_the_data_and_is_not_undone_by_the_next_run(watched:
     assert "@" not in receipt.read_text()
 
     # The connection is still listed, and somebody joins: nothing is served any more.
-    watched.run("subscriptions")
+    again = watched.run("subscriptions")
+    assert again["note"] == f"{DOMAIN}: disconnected, not served though still listed"
     assert watched.call("GET", "subscriptions")["subscriptions"] == []
     assert states(watched) == after
 

@@ -71,7 +71,11 @@ async def subscriptions(
     notes: list[str] = []
     served = 0
     for one in tenants(app.db):
-        if one.state == "gone" or tenant not in (None, one.domain_id):
+        if tenant not in (None, one.domain_id):
+            continue
+        if one.state == "gone":
+            if one.conn_id in app.connection_ids():
+                notes.append(f"{one.domain_id}: disconnected, not served though still listed")
             continue
         try:
             waiting = _waiting(app, one) if tenant is None else None
