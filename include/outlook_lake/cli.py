@@ -14,6 +14,7 @@ from outlook_lake import __version__
 from outlook_lake.commands import (
     checking,
     connecting,
+    erasing,
     home,
     keys,
     reading,
@@ -44,6 +45,7 @@ for command in (
     checking.audit,
     checking.verify,
     connecting.disconnect,
+    erasing.erase,
     keys.keys,
     home.migrate,
     serving.demo,

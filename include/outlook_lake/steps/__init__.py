@@ -6,6 +6,7 @@ dictionary of counts (no addresses, no ids of items).
 
 from outlook_lake.steps.catching_up import catch_up
 from outlook_lake.steps.disconnecting import disconnect, disconnect_preview
+from outlook_lake.steps.erasing import erase, erase_preview
 from outlook_lake.steps.exporting import export
 from outlook_lake.steps.maintaining import maintain
 from outlook_lake.steps.priming import prime
@@ -16,6 +17,8 @@ __all__ = [
     "catch_up",
     "disconnect",
     "disconnect_preview",
+    "erase",
+    "erase_preview",
     "export",
     "maintain",
     "prime",

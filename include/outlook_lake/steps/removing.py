@@ -37,7 +37,7 @@ from outlook_lake.state.tables import (
 )
 from outlook_lake.tenants.directory import export_directory
 
-__all__ = ["holdings", "remove"]
+__all__ = ["holdings", "remove", "rows_of", "take_rows"]
 
 OF_MAILBOXES: tuple[Table, ...] = (item, hint, folder, rule, gap, outcome, subscription)
 """Tables whose rows belong to a mailbox, in the order they are emptied."""
@@ -171,6 +171,22 @@ def _remove_rows(db: Database, tenant_id: str) -> dict[str, int]:
             .values(internal_domains=[], watch_from=None, users_link=None, users_at=None)
         )
     return counts
+
+
+def take_rows(connection: Connection, mailboxes: list[int]) -> dict[str, int]:
+    """Remove what hangs on these mailboxes, in the caller's transaction; their own rows stay."""
+    return {
+        f"{table.name}s": connection.execute(_of(table, connection, mailboxes)).rowcount
+        for table in OF_MAILBOXES
+    }
+
+
+def rows_of(connection: Connection, mailboxes: list[int]) -> dict[str, int]:
+    """How many rows hang on these mailboxes, by table."""
+    return {
+        f"{table.name}s": _count(connection, table, table.c.mailbox_id.in_(mailboxes))
+        for table in OF_MAILBOXES
+    }
 
 
 def _of(table: Table, connection: Connection, mailboxes: list[int]) -> Any:

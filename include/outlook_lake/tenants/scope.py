@@ -9,28 +9,24 @@ list is asked for at first, for another scope, and once a week; in between only 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
 from outlook_lake import clock
-from outlook_lake.errors import MailboxGoneError
-from outlook_lake.graph.client import BATCH_LIMIT, BatchRequest, GraphClient
-from outlook_lake.graph.messages import MailboxSettings, User, decode_settings
-from outlook_lake.graph.resources import mailbox_settings_path
+from outlook_lake.graph.client import GraphClient
+from outlook_lake.graph.messages import MailboxSettings, User
 from outlook_lake.state import Database
 from outlook_lake.state.gaps import open_gap
 from outlook_lake.state.tables import mailbox
 from outlook_lake.state.tables import tenant as tenant_table
 from outlook_lake.tenants.asked import EVERYBODY, Scope
-from outlook_lake.tenants.directory import DirectoryKey, Person, remember
+from outlook_lake.tenants.box_settings import of_settings, read_settings
+from outlook_lake.tenants.directory import DirectoryKey, Person, address_key, remember
 from outlook_lake.tenants.listing import Listed, list_users, verified_domains
 from outlook_lake.tenants.registry import Tenant, add_internal_domains
 
@@ -38,9 +34,6 @@ __all__ = ["RECHECK_US", "park", "refresh_mailboxes", "shard_of"]
 
 RECHECK_US = 24 * 3600 * 1_000_000
 """A parked mailbox is looked at again after a day of machine time (graph-facts 9, no. 14)."""
-
-AT_ONCE = 64
-"""Batches of settings asked for before their answers are kept."""
 
 SETTINGS_PER_RUN = 5000
 """Mailboxes whose settings are read in one run, at most."""
@@ -90,7 +83,7 @@ async def refresh_mailboxes(
     stale = [user for user in listed.users if _settings_wanted(known.get(user.id), user, now)]
     asked = {user.id for user in stale}
     stale += [User(one) for one in _oldest(known, now) if one not in asked]
-    settings = await _settings(client, stale[:SETTINGS_PER_RUN])
+    settings = await read_settings(client, stale[:SETTINGS_PER_RUN])
     with db.write() as connection:
         add_internal_domains(connection, tenant.tenant_id, domains)
         counts = _write(connection, tenant, key, scope, listed, settings)
@@ -110,6 +103,11 @@ async def refresh_mailboxes(
 def shard_of(aad_id: str) -> int:
     """The fixed shard (0-255) of a mailbox: first byte of BLAKE2b of its object id."""
     return hashlib.blake2b(aad_id.lower().encode(), digest_size=16).digest()[0]
+
+
+def erased_mark(key: DirectoryKey, aad_id: str) -> str:
+    """What stands in the place of an erased person's object id: a keyed hash of it."""
+    return aad_id if aad_id.startswith("erased:") else f"erased:{address_key(key, aad_id).hex()}"
 
 
 def park(connection: Connection, mailbox_ids: Sequence[int], reason: str, graph_at: int) -> None:
@@ -137,38 +135,6 @@ def park(connection: Connection, mailbox_ids: Sequence[int], reason: str, graph_
             )
 
 
-async def _settings(
-    client: GraphClient, users: Sequence[User]
-) -> dict[str, MailboxSettings | None]:
-    """Settings by user id; None = no usable mailbox behind the user; absent = not told."""
-    parts = [users[n : n + BATCH_LIMIT] for n in range(0, len(users), BATCH_LIMIT)]
-    told: dict[str, MailboxSettings | None] = {}
-    for start in range(0, len(parts), AT_ONCE):
-        for some in await asyncio.gather(
-            *(_settings_of(client, part) for part in parts[start : start + AT_ONCE])
-        ):
-            told.update(some)
-    return told
-
-
-async def _settings_of(
-    client: GraphClient, users: Sequence[User]
-) -> dict[str, MailboxSettings | None]:
-    requests = [
-        BatchRequest(str(n), mailbox_settings_path(user.id)) for n, user in enumerate(users)
-    ]
-    answer = await client.batch(requests)
-    told: dict[str, MailboxSettings | None] = {}
-    for user, request, item in zip(users, requests, answer.items, strict=True):
-        if item.status == 200:
-            # Settings that cannot be read only cost the time zone.
-            with suppress(msgspec.DecodeError):
-                told[user.id] = decode_settings(item.body)
-        elif isinstance(item.error(request.path), MailboxGoneError):
-            told[user.id] = None
-    return told
-
-
 def _write(
     connection: Connection,
     tenant: Tenant,
@@ -183,7 +149,13 @@ def _write(
     new_rows: list[dict[str, Any]] = []
     usable_again: list[int] = []
     to_park: dict[str, list[int]] = {}
-    for user in listed.users:
+    erased = {aad_id for aad_id in known if aad_id.startswith("erased:")}
+    users = [
+        user
+        for user in listed.users
+        if not erased or user.id in known or erased_mark(key, user.id) not in erased
+    ]
+    for user in users:
         row = known.get(user.id)
         told = settings.get(user.id)
         purpose = (told.user_purpose if told else None) or (row.purpose if row else None)
@@ -211,8 +183,8 @@ def _write(
     for reason, mailbox_ids in to_park.items():
         park(connection, sorted(set(mailbox_ids)), reason, graph_at)
     park(connection, gone, "user_gone" if scope.is_everybody else "out_of_scope", graph_at)
-    _keep_settings(connection, known, listed.users, settings, now)
-    _remember_users(connection, tenant, key, listed.users, graph_at)
+    _keep_settings(connection, known, users, settings, now)
+    _remember_users(connection, tenant, key, users, graph_at)
     return counts
 
 
@@ -256,7 +228,7 @@ def _keep_settings(
 ) -> None:
     """What settings and the list say anew about mailboxes that were known before."""
     rows = [
-        {"of_mailbox": known[one].mailbox_id, **_of_settings(told), "settings_at": now}
+        {"of_mailbox": known[one].mailbox_id, **of_settings(told), "settings_at": now}
         for one, told in settings.items()
         if one in known and told is not None
     ]
@@ -371,21 +343,12 @@ def _new_row(
         "aad_id": user.id,
         "tuid": str(uuid.uuid4()),
         "shard": shard_of(user.id),
-        **_of_settings(settings),
+        **of_settings(settings),
         "settings_at": now if settings else None,
         "peer_group": _peer_group(user),
         "state": "parked" if obstacle else "new",
         "reason": obstacle,
         "recheck_at": now + RECHECK_US if obstacle else None,
-    }
-
-
-def _of_settings(settings: MailboxSettings | None) -> dict[str, Any]:
-    hours = settings.working_hours if settings else None
-    return {
-        "time_zone": settings.time_zone if settings else None,
-        "working_hours": msgspec.to_builtins(hours) if hours else None,
-        "purpose": settings.user_purpose if settings else None,
     }
 
 
