@@ -124,7 +124,11 @@ class Simulator:
 
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        answer = self.service.access.token(request.match_info["tenant"], form)
+        name = request.match_info["tenant"]
+        answer = self.service.faults.on_token()
+        if answer is None:
+            endpoint = f"{request.scheme}://{request.host}{request.path}"
+            answer = self.service.access.token(name, form, endpoint)
         self.stats.requests["token"] += 1
         return self._response(answer, self.world.clock.instant(), str(uuid.uuid4()))
 

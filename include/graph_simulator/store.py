@@ -19,7 +19,9 @@ from graph_simulator.errors import StateError
 __all__ = ["Key", "Store"]
 
 Key = int | str
-_BODIES = ("meta", "tenant", "mailbox", "folder", "item", "subscription", "delivery", "fault")
+_BODIES = (
+    "meta", "tenant", "team", "mailbox", "folder", "item", "subscription", "delivery", "fault",
+)  # fmt: skip
 _encoder = msgspec.msgpack.Encoder()
 
 

@@ -91,6 +91,19 @@ def test_over_seven_days_is_refused_in_graphs_words(graph: SimulatorProcess, mai
     assert "can only be 10080 minutes in the future" in reply.body["error"]["message"]
 
 
+def test_a_tenants_own_longest_lifetime_is_told_in_the_refusal(
+    graph: SimulatorProcess, mailbox: str
+) -> None:
+    tenant = graph.tenant["tenant_id"]
+    graph.control("POST", "lifetime", {"tenant": tenant, "minutes": 4230})
+    with open_sink() as sink:
+        late = subscribe(graph, mailbox, sink.url, expirationDateTime=in_hours(graph, 71))
+        fits = subscribe(graph, mailbox, sink.url, expirationDateTime=in_hours(graph, 70))
+    graph.control("POST", "lifetime", {"tenant": tenant, "minutes": 10080})
+    assert "can only be 4230 minutes in the future" in late.body["error"]["message"]
+    assert fits.status == 201
+
+
 def test_under_45_minutes_is_raised_silently(graph: SimulatorProcess, mailbox: str) -> None:
     with open_sink() as sink:
         soon = in_hours(graph, 0.01)

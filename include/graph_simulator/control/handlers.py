@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from graph_simulator.clock import iso_micros, machine_us, parse_duration, parse_instant
+from graph_simulator.control.administration import Administration
 from graph_simulator.control.agenda import Agenda
+from graph_simulator.control.answers import Handler, answer, body_of, whole
 from graph_simulator.delivery.office import PostOffice
 from graph_simulator.errors import ControlRefused
 from graph_simulator.faults import KINDS
 from graph_simulator.graph.service import Service
-from graph_simulator.world.model import ActResult, Tenant
+from graph_simulator.world.model import ActResult
 
 __all__ = ["Control"]
 
 CHUNK = 5000
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
-_encode = msgspec.json.Encoder().encode
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def _answer(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=_encode(body), status=status, content_type="application/json")
 
 
 def _flat(result: ActResult) -> dict[str, Any]:
@@ -36,23 +30,6 @@ def _flat(result: ActResult) -> dict[str, Any]:
         "mailbox": result.mailbox,
         "delivered": [_flat(one) for one in result.delivered],
     }
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = msgspec.json.decode(await request.read() or b"{}")
-    except msgspec.DecodeError as found:
-        raise ControlRefused(400, f"the body is not JSON: {found}.") from None
-    if not isinstance(body, dict):
-        raise ControlRefused(400, "the body must be a JSON object.")
-    return body
-
-
-def _whole(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not text.isdigit():
-        raise ControlRefused(400, f"{name} must be a whole number.")
-    return int(text)
 
 
 class Control:
@@ -67,8 +44,7 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """aiohttp routes."""
         table: list[tuple[str, str, Handler]] = [
-            ("GET", "/simulator/tenants", self._tenants),
-            ("POST", "/simulator/tenants", self._create_tenant),
+            *Administration(self._service).table(),
             ("POST", "/simulator/act", self._act),
             ("GET", "/simulator/clock", self._clock),
             ("POST", "/simulator/clock", self._move_clock),
@@ -82,7 +58,6 @@ class Control:
             ("POST", "/simulator/traffic", self._play),
             ("DELETE", "/simulator/traffic", self._stop_playing),
             ("GET", "/simulator/subscriptions", self._subscriptions),
-            ("POST", "/simulator/tokens/revoke", self._revoke),
             ("GET", "/simulator/folders", self._folders),
         ]
         return [web.route(method, path, self._guarded(call)) for method, path, call in table]
@@ -90,61 +65,26 @@ class Control:
     def _guarded(self, call: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
             if request.remote not in LOOPBACK:
-                return _answer({"error": "the control API answers loopback only."}, 403)
+                return answer({"error": "the control API answers loopback only."}, 403)
             try:
-                answer = await call(request)
+                told = await call(request)
             except ControlRefused as refusal:
-                answer = _answer({"error": refusal.message}, refusal.status)
+                told = answer({"error": refusal.message}, refusal.status)
             self._world.store.commit()
-            return answer
+            return told
 
         return guarded
 
-    # -- tenants and acts --------------------------------------------------------------------
-
-    def _tenant_row(self, tenant: Tenant, *, users: bool) -> dict[str, Any]:
-        staff = self._world.staff[tenant.number]
-        row: dict[str, Any] = {
-            "tenant_id": tenant.id,
-            "domain": tenant.domain,
-            "client_id": tenant.client_id,
-            "client_secret": tenant.secret,
-            "roles": tenant.roles,
-            "mailboxes": len(staff),
-        }
-        if users:
-            row["users"] = [{"id": m.aad_id, "address": m.address, "state": m.state} for m in staff]
-        return row
-
-    async def _tenants(self, request: web.Request) -> web.Response:
-        users = request.query.get("users", "1") != "0"
-        rows = [self._tenant_row(t, users=users) for t in self._world.tenants.values()]
-        return _answer({"tenants": rows})
-
-    async def _create_tenant(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        unknown = sorted(set(body) - {"domain", "mailboxes", "seed", "history", "roles"})
-        if unknown:
-            raise ControlRefused(400, f"tenants does not know: {', '.join(unknown)}.")
-        mailboxes, history = body.get("mailboxes", 0), body.get("history", 20)
-        if not isinstance(mailboxes, int) or not 0 <= mailboxes <= 200_000:
-            raise ControlRefused(400, "mailboxes must be a number from 0 to 200,000.")
-        if not isinstance(history, int) or not 0 <= history <= 1_000_000:
-            raise ControlRefused(400, "history must be a number from 0 to 1,000,000.")
-        tenant = self._world.create_tenant(
-            str(body.get("domain", "")), mailboxes, seed=body.get("seed"), history=history,
-            roles=body.get("roles"),
-        )  # fmt: skip
-        return _answer(self._tenant_row(tenant, users=True), 201)
+    # -- acts -------------------------------------------------------------------------------------
 
     async def _act(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await body_of(request)
         mailbox, do = body.pop("mailbox", None), body.pop("do", None)
         if not isinstance(mailbox, str) or not isinstance(do, str):
             raise ControlRefused(400, "an act needs mailbox (object id or address) and do.")
         result = self._world.act(mailbox, do, **body)
         self._service.stats.acts[do] += 1
-        return _answer(_flat(result))
+        return answer(_flat(result))
 
     async def _folders(self, request: web.Request) -> web.Response:
         """Folders of a mailbox with ids and kinds, hidden ones and the dumpster included."""
@@ -152,7 +92,7 @@ class Control:
 
         mailbox = self._world.mailbox(request.query.get("mailbox", ""))
         box = self._world.box(mailbox)
-        return _answer(
+        return answer(
             {
                 "folders": [
                     {"id": folder_id(f.number), "name": f.name, "kind": f.kind,
@@ -177,10 +117,10 @@ class Control:
         }
 
     async def _clock(self, request: web.Request) -> web.Response:
-        return _answer(self._clock_row())
+        return answer(self._clock_row())
 
     async def _move_clock(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await body_of(request)
         if not body or set(body) - {"advance", "to", "speed"}:
             raise ControlRefused(
                 400, 'clock takes {"advance": "PT9H"}, {"to": "<instant>"} or {"speed": 60}.'
@@ -195,29 +135,29 @@ class Control:
                 clock.set_speed(float(body["speed"]))
         except (TypeError, ValueError) as found:
             raise ControlRefused(400, f"clock: {found}.") from None
-        return _answer(self._clock_row())
+        return answer(self._clock_row())
 
     # -- what happened -----------------------------------------------------------------------
 
     async def _journal(self, request: web.Request) -> web.StreamResponse:
-        after, limit = _whole(request, "after", 0), _whole(request, "limit", 1 << 40)
+        after, limit = whole(request, "after", 0), whole(request, "limit", 1 << 40)
         self._world.store.commit()
-        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await answer.prepare(request)
+        lines = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await lines.prepare(request)
         upto = self._world.journal.number
         while limit > 0 and after < upto:
             rows = self._world.journal.lines(after, min(CHUNK, limit, upto - after))
             if not rows:
                 break
-            await answer.write(b"\n".join(line for _, line in rows) + b"\n")
+            await lines.write(b"\n".join(line for _, line in rows) + b"\n")
             after, limit = rows[-1][0], limit - len(rows)
-        await answer.write_eof()
-        return answer
+        await lines.write_eof()
+        return lines
 
     async def _stats(self, request: web.Request) -> web.Response:
         service, world = self._service, self._world
         highest = service.limits.highest
-        return _answer(
+        return answer(
             {
                 **service.stats.row(),
                 "highest_concurrency": max(highest.values(), default=0),
@@ -238,9 +178,9 @@ class Control:
         )
 
     async def _requests(self, request: web.Request) -> web.Response:
-        after, last = _whole(request, "after", 0), _whole(request, "last", 1000)
+        after, last = whole(request, "after", 0), whole(request, "last", 1000)
         log = self._service.log
-        return _answer({"number": log.number, "requests": log.tail(after, last)})
+        return answer({"number": log.number, "requests": log.tail(after, last)})
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
         world = self._world
@@ -254,24 +194,20 @@ class Control:
             }
             for s in world.subscriptions.values()
         ]  # fmt: skip
-        return _answer({"subscriptions": rows})
-
-    async def _revoke(self, request: web.Request) -> web.Response:
-        self._service.access.revoke_all()
-        return _answer({"revoked": True})
+        return answer({"subscriptions": rows})
 
     # -- faults and traffic ------------------------------------------------------------------
 
     async def _faults(self, request: web.Request) -> web.Response:
         known = {kind: {"what": what, "parameters": p} for kind, (what, p) in KINDS.items()}
-        return _answer({"faults": self._service.faults.rows(), "kinds": known})
+        return answer({"faults": self._service.faults.rows(), "kinds": known})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        fault = self._service.faults.add(await _body(request))
+        fault = self._service.faults.add(await body_of(request))
         row = fault.row()
         if fault.kind in ("remove_subscription", "reauthorize"):
             row["struck"] = self._strike_subscriptions(fault.kind)
-        return _answer(row, 201)
+        return answer(row, 201)
 
     def _strike_subscriptions(self, kind: str) -> int:
         """These faults strike at once, at each subscription that matches."""
@@ -295,13 +231,13 @@ class Control:
         return struck
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
-        return _answer({"cleared": self._service.faults.clear(request.query.get("kind"))})
+        return answer({"cleared": self._service.faults.clear(request.query.get("kind"))})
 
     async def _traffic(self, request: web.Request) -> web.Response:
-        return _answer(self._agenda.progress())
+        return answer(self._agenda.progress())
 
     async def _play(self, request: web.Request) -> web.Response:
-        return _answer(self._agenda.play(await _body(request)), 201)
+        return answer(self._agenda.play(await body_of(request)), 201)
 
     async def _stop_playing(self, request: web.Request) -> web.Response:
-        return _answer(self._agenda.stop_playing())
+        return answer(self._agenda.stop_playing())

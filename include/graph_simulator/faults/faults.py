@@ -15,6 +15,7 @@ import msgspec
 
 from graph_simulator.clock import iso_micros, parse_duration, parse_instant
 from graph_simulator.errors import ControlRefused, GraphError
+from graph_simulator.graph.call import Answer
 from graph_simulator.graph.tokens import sync_state_lost
 from graph_simulator.stats import Stats
 from graph_simulator.world.box import Box
@@ -37,6 +38,8 @@ KINDS: dict[str, tuple[str, dict[str, float]]] = {
     "early_notification": ("a notification precedes the 201 by `seconds`", {"seconds": 0.5}),
     "429": ("a request is throttled", {"retry_after": 2}),
     "5xx": ("a request fails with 500, 502, 503 or 504, some with an empty body", {}),
+    "token_429": ("the token endpoint is throttled", {"retry_after": 2}),
+    "token_5xx": ("the token endpoint fails with 500, 502, 503 or 504", {}),
     "410": ("a delta token is no longer known", {}),
     "partial_rows": ("a read toggle comes as a row of three fields", {}),
     "empty_pages": ("a delta page is empty and still has a next link", {}),
@@ -220,6 +223,28 @@ class Faults:
                             (503, "ServiceUnavailable"), (504, "GatewayTimeout"))[
                 broken.hits % 5]  # fmt: skip
             return GraphError(status, code, "The service failed." if code else "")
+        return None
+
+    def on_token(self) -> Answer | None:
+        """The refusal of a request for a token by `token_429` or `token_5xx`."""
+        if not self._on:
+            return None
+        throttle = self.strike("token_429")
+        if throttle:
+            return Answer(
+                429,
+                {"error": "temporarily_unavailable", "error_description":
+                 "AADSTS90055: Too many requests."},
+                {"Retry-After": f"{throttle.params['retry_after']:g}"},
+            )  # fmt: skip
+        broken = self.strike("token_5xx")
+        if broken:
+            status = (500, 502, 503, 504)[broken.hits % 4]
+            return Answer(
+                status,
+                {"error": "temporarily_unavailable", "error_description":
+                 "AADSTS90033: A transient error has occurred. Please try again."},
+            )  # fmt: skip
         return None
 
     def refuse_delta(self, box: Box, continued: bool) -> None:

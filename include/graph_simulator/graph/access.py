@@ -13,6 +13,7 @@ from typing import Any
 
 from graph_simulator.errors import GraphError
 from graph_simulator.graph.call import Answer
+from graph_simulator.graph.credentials import CredentialRefused, check_credential
 from graph_simulator.world.model import Tenant
 from graph_simulator.world.world import World
 
@@ -24,6 +25,8 @@ MAIL_ROLES = ("Mail.ReadBasic", "Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWri
 CONTENT_ROLES = ("Mail.Read", "Mail.ReadWrite")
 SETTINGS_ROLES = ("MailboxSettings.Read", "MailboxSettings.ReadWrite")
 USER_ROLES = ("User.Read.All", "Directory.Read.All")
+GROUP_ROLES = ("GroupMember.Read.All", "Group.Read.All", "Directory.Read.All")
+ORGANIZATION_ROLES = ("Organization.Read.All", "Directory.Read.All")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,18 @@ class Caller:
 
     def need_users(self) -> None:
         """Raises GraphError (403) without User.Read.All."""
-        if not self.may(USER_ROLES):
+        self._need_directory(USER_ROLES)
+
+    def need_groups(self) -> None:
+        """Raises GraphError (403) without GroupMember.Read.All."""
+        self._need_directory(GROUP_ROLES)
+
+    def need_organization(self) -> None:
+        """Raises GraphError (403) without Organization.Read.All."""
+        self._need_directory(ORGANIZATION_ROLES)
+
+    def _need_directory(self, roles: tuple[str, ...]) -> None:
+        if not self.may(roles):
             raise GraphError(
                 403,
                 "Authorization_RequestDenied",
@@ -83,8 +97,11 @@ class Access:
         mac = hmac.new(self._key, text.encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
-    def token(self, tenant_name: str, form: dict[str, str]) -> Answer:
-        """Answer `POST /{tenant}/oauth2/v2.0/token` for the client-credentials flow."""
+    def token(self, tenant_name: str, form: dict[str, str], endpoint: str) -> Answer:
+        """Answer `POST /{tenant}/oauth2/v2.0/token` for the client-credentials flow.
+
+        `endpoint` = the URL that was asked: an assertion must name it as its audience.
+        """
         tenant = self._world.tenant(tenant_name)
         if tenant is None:
             return self._refuse(
@@ -103,14 +120,10 @@ class Access:
             )
         if not form.get("scope", "").endswith("/.default"):
             return self._refuse("invalid_scope", 70011, "The provided scope is not valid.", 400)
-        if not hmac.compare_digest(form.get("client_secret", ""), tenant.secret):
-            return self._refuse(
-                "invalid_client",
-                7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is "
-                "the client secret value, not the client secret ID.",
-                401,
-            )
+        try:
+            check_credential(tenant, form, endpoint)
+        except CredentialRefused as refused:
+            return self._refuse("invalid_client", refused.number, refused.text, 401)
         return Answer(
             200,
             {

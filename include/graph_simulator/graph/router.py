@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graph_simulator.errors import GraphError
-from graph_simulator.graph import folders, messages, users
+from graph_simulator.graph import directory, folders, messages, users
 from graph_simulator.graph.call import Answer, Call
 from graph_simulator.graph.delta import message_delta
 from graph_simulator.graph.service import Service
@@ -16,12 +16,18 @@ __all__ = ["Router"]
 
 Handler = Callable[[Service, Call], Answer]
 
+_USER = "microsoft.graph.user"
 #: (length, words that must stand at even or odd places) -> (kind for the statistics, handler)
 _TREE: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("users",): ("users", users.list_users),
     ("users", "delta"): ("users_delta", users.users_delta),
     ("users", "*"): ("user", users.get_user),
     ("users", "*", "mailboxsettings"): ("settings", users.get_settings),
+    ("organization",): ("organization", directory.get_organization),
+    ("groups", "*"): ("group", directory.get_group),
+    ("groups", "*", "members"): ("members", directory.list_members),
+    ("groups", "*", "members", _USER): ("members", directory.list_users_within),
+    ("groups", "*", "transitivemembers", _USER): ("members", directory.list_users_within),
     ("users", "*", "messages"): ("messages", messages.list_messages),
     ("users", "*", "messages", "*"): ("message", messages.get_message),
     ("users", "*", "messages", "*", "attachments"): ("attachments", messages.attachments),
@@ -35,7 +41,7 @@ _TREE: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("users", "*", "mailfolders", "*", "messagerules"): ("rules", folders.list_rules),
     ("users", "*", "mailfolders", "*", "messagerules", "*"): ("rules", folders.list_rules),
 }
-_LITERALS = frozenset(word for path in _TREE for word in path if word != "*")
+_LAST_WORDS = frozenset({"delta", _USER})
 
 
 class Router:
@@ -130,7 +136,7 @@ def _lookup(parts: list[str]) -> tuple[str, Handler] | None:
     if found is not None:
         return found
     pattern = tuple(
-        word if place % 2 == 0 or (place == len(words) - 1 and word == "delta") else "*"
+        word if place % 2 == 0 or (place == len(words) - 1 and word in _LAST_WORDS) else "*"
         for place, word in enumerate(words)
     )
     return _TREE.get(pattern)

@@ -15,7 +15,7 @@ from graph_simulator.graph.service import Service
 from graph_simulator.ids import folder_id
 from graph_simulator.world.model import Mailbox, Subscription
 
-__all__ = ["Subscriptions"]
+__all__ = ["LONGEST_MIN", "SHORTEST_MIN", "Subscriptions"]
 
 LONGEST_MIN = 10_080
 SHORTEST_MIN = 45
@@ -122,17 +122,18 @@ class Subscriptions:
 
     # -- changing ----------------------------------------------------------------------------
 
-    def _expiry(self, text: Any, at: int) -> int:
-        """The expiry granted: at least 45 minutes; over seven days is refused, not clamped."""
+    def _expiry(self, text: Any, call: Call) -> int:
+        """The expiry granted: at least 45 minutes; over the longest is refused, not clamped."""
         if not isinstance(text, str):
             raise _bad("expirationDateTime is required.", "InvalidRequest")
         try:
             wanted = parse_instant(text)
         except ValueError:
             raise _bad("expirationDateTime is no date.", "InvalidRequest") from None
-        if wanted > at + LONGEST_MIN * _MINUTE:
+        at, longest = call.at, call.caller.tenant.longest_min or LONGEST_MIN
+        if wanted > at + longest * _MINUTE:
             raise _bad(
-                f"Subscription expiration can only be {LONGEST_MIN} minutes in the future.",
+                f"Subscription expiration can only be {longest} minutes in the future.",
                 "ExtensionError",
             )
         return max(wanted, at + SHORTEST_MIN * _MINUTE)
@@ -209,7 +210,7 @@ class Subscriptions:
         if state is not None and (not isinstance(state, str) or len(state) > 128):
             raise _bad("clientState is limited to 128 characters.", "ValidationError")
         mailbox, folder, _ = self._place(body.get("resource"), call)
-        self._expiry(body.get("expirationDateTime"), call.at)
+        self._expiry(body.get("expirationDateTime"), call)
         self._refuse_duplicate(mailbox, folder, changes, call.at)
         await self._handshake.validate(url)
         if lifecycle is not None:
@@ -224,7 +225,7 @@ class Subscriptions:
             resource=body["resource"],
             change_type=changes,
             notification_url=url,
-            expires=self._expiry(body["expirationDateTime"], call.at),
+            expires=self._expiry(body["expirationDateTime"], call),
             created=call.at,
             lifecycle_url=lifecycle,
             client_state=state,
@@ -261,7 +262,7 @@ class Subscriptions:
         if wrong:
             raise _bad(f"The property '{wrong[0][:40]}' cannot be updated.", "BadRequest")
         if "expirationDateTime" in body:
-            self._expiry(body["expirationDateTime"], call.at)
+            self._expiry(body["expirationDateTime"], call)
         if "notificationUrl" in body:
             url = _check_url(body["notificationUrl"], "notificationUrl")
             await self._handshake.validate(url)
@@ -269,7 +270,7 @@ class Subscriptions:
             one = self._find(call)
             one.notification_url = url
         if "expirationDateTime" in body:
-            one.expires = self._expiry(body["expirationDateTime"], call.at)
+            one.expires = self._expiry(body["expirationDateTime"], call)
         one.paused = False
         self._world.store.put("subscription", one.id, one)
         link = f"{call.base}/$metadata#subscriptions/$entity"

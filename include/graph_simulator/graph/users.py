@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from graph_simulator.errors import GraphError
 from graph_simulator.graph.call import Answer, Call
+from graph_simulator.graph.conditions import read_condition
 from graph_simulator.graph.messages import next_link
 from graph_simulator.graph.render import user_row
 from graph_simulator.graph.scope import find_box, find_user
@@ -16,7 +17,7 @@ from graph_simulator.graph.service import Service
 from graph_simulator.graph.tokens import pack, sync_state_lost, unpack
 from graph_simulator.world.model import Mailbox
 
-__all__ = ["get_settings", "get_user", "list_users", "users_delta"]
+__all__ = ["get_settings", "get_user", "list_users", "picked", "user_here", "users_delta"]
 
 DIRECTORY_TOKEN_LIFE_S = 7 * 86400
 _DEFAULT = (
@@ -25,9 +26,12 @@ _DEFAULT = (
 )  # fmt: skip
 
 
-def _picked(row: dict[str, Any], select: str | None) -> dict[str, Any]:
+def picked(
+    row: dict[str, Any], select: str | None, default: tuple[str, ...], kind: str
+) -> dict[str, Any]:
+    """The selected properties of a row, or its default ones. Raises GraphError (400)."""
     if not select:
-        return {name: row[name] for name in _DEFAULT}
+        return {name: row[name] for name in default}
     names = {name.lower(): name for name in row}
     chosen: dict[str, Any] = {}
     for raw in select.split(","):
@@ -37,21 +41,22 @@ def _picked(row: dict[str, Any], select: str | None) -> dict[str, Any]:
                 400,
                 "Request_BadRequest",
                 f"Could not find a property named '{raw.strip()[:40]}' on type "
-                "'microsoft.graph.user'.",
+                f"'microsoft.graph.{kind}'.",
             )
         chosen[name] = row[name]
-    return {"id": row["id"], **chosen}
+    return {"id": row["id"], **chosen} if kind != "organization" else chosen
 
 
-def _row(mailbox: Mailbox, select: str | None) -> dict[str, Any]:
-    return _picked(user_row(mailbox, mailbox.state == "live"), select)
+def user_here(mailbox: Mailbox, select: str | None) -> dict[str, Any]:
+    """A person with the selected properties."""
+    return picked(user_row(mailbox, mailbox.state == "live"), select, _DEFAULT, "user")
 
 
 def list_users(service: Service, call: Call) -> Answer:
-    """GET users, 100 a page unless `$top` says otherwise."""
+    """GET users, 100 a page unless `$top` says otherwise; simple forms of `$filter`."""
     call.caller.need_users()
     for name in call.query:
-        if name not in ("$select", "$top", "$count", "$skiptoken"):
+        if name not in ("$select", "$top", "$count", "$skiptoken", "$filter"):
             raise GraphError(
                 400, "Request_UnsupportedQuery", f"The simulator does not know {name[:20]} here."
             )
@@ -59,16 +64,21 @@ def list_users(service: Service, call: Call) -> Answer:
     after = unpack(call.query["$skiptoken"], "u")[1] if "$skiptoken" in call.query else 0
     staff = service.world.staff[call.caller.tenant.number]  # in order of their numbers
     first = bisect_right(staff, after, key=lambda m: m.number)
-    here = (m for m in islice(staff, first, None) if m.state != "left")
+    wanted = read_condition(call.query["$filter"]) if "$filter" in call.query else None
+
+    def fits(m: Mailbox) -> bool:
+        return m.state != "left" and (wanted is None or wanted(user_row(m, m.state == "live")))
+
+    here = (m for m in islice(staff, first, None) if fits(m))
     rest = list(islice(here, size + 1))
     page = rest[:size]
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#users"}
     if call.query.get("$count", "").lower() == "true":
-        body["@odata.count"] = sum(m.state != "left" for m in staff)
+        body["@odata.count"] = sum(fits(m) for m in staff)
     if len(rest) > size:
         token = pack(["u", page[-1].number])
         body["@odata.nextLink"] = service.link(next_link(call, skiptoken=token), call)
-    body["value"] = [_row(m, call.query.get("$select")) for m in page]
+    body["value"] = [user_here(m, call.query.get("$select")) for m in page]
     return Answer(200, body)
 
 
@@ -77,7 +87,7 @@ def get_user(service: Service, call: Call) -> Answer:
     call.caller.need_users()
     mailbox = find_user(service.world, call)
     context = f"{call.base}/$metadata#users/$entity"
-    row = _row(mailbox, call.query.get("$select"))
+    row = user_here(mailbox, call.query.get("$select"))
     return Answer(200, {"@odata.context": context, **row})
 
 
@@ -104,7 +114,7 @@ def users_delta(service: Service, call: Call) -> Answer:
     rows = [
         {"id": m.aad_id, "@removed": {"reason": "changed"}}
         if m.state == "left"
-        else _row(m, select)
+        else user_here(m, select)
         for m in page
     ]
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#users"}

@@ -20,6 +20,7 @@ __all__ = [
     "WELL_KNOWN",
     "ActResult",
     "Folder",
+    "Group",
     "Item",
     "Mailbox",
     "Subscription",
@@ -71,6 +72,21 @@ class Tenant(msgspec.Struct, array_like=True):
     principal_id: str
     user_change: int = 0
     """Counts changes of users: the generation that users/delta tokens speak of."""
+    secrets: list[str] = []
+    """Client secrets beside the first; each is good until it is expired."""
+    expired: list[str] = []
+    certificates: dict[str, str] = {}
+    """PEM of the application's certificates by `x5t#S256` (base64url of the SHA-256)."""
+    longest_min: int = 0
+    """Longest life of a subscription in minutes when it is not Graph's 10,080; 0 = that."""
+
+
+class Group(msgspec.Struct, array_like=True):
+    """A group of the directory; members are object ids of users and of groups."""
+
+    id: str
+    tenant: int
+    members: list[str]
 
 
 class Mailbox(msgspec.Struct, array_like=True):

@@ -18,7 +18,15 @@ from graph_simulator.store import Store
 from graph_simulator.world.args import Args
 from graph_simulator.world.box import Box, state_of
 from graph_simulator.world.history import fill
-from graph_simulator.world.model import ActResult, Folder, Item, Mailbox, Subscription, Tenant
+from graph_simulator.world.model import (
+    ActResult,
+    Folder,
+    Group,
+    Item,
+    Mailbox,
+    Subscription,
+    Tenant,
+)
 
 __all__ = ["DEFAULT_ROLES", "Act", "Notice", "World"]
 
@@ -46,6 +54,7 @@ class World:
         self.people: dict[str, Mailbox] = {}
         """Mailboxes by Entra object id and by lower-case address (also that of leavers)."""
         self.staff: dict[int, list[Mailbox]] = {}
+        self.groups: dict[str, Group] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.watchers: dict[int, list[Subscription]] = {}
         """Subscriptions by mailbox number."""
@@ -61,6 +70,9 @@ class World:
             tenant = msgspec.msgpack.decode(body, type=Tenant)
             self.tenants[tenant.number] = tenant
             self.staff[tenant.number] = []
+        for body in self.store.bodies("team"):
+            group = msgspec.msgpack.decode(body, type=Group)
+            self.groups[group.id] = group
         for body in self.store.bodies("mailbox"):
             self._enter(msgspec.msgpack.decode(body, type=Mailbox))
         for body in self.store.bodies("subscription"):
