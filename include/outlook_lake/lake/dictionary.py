@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from outlook_lake.events.schema import EVENT_SCHEMA, ROW_GROUP, SCHEMA_VERSION, SORT_ORDER
-from outlook_lake.lake.hours_table import HOURS_SCHEMA
+from outlook_lake.lake.hours_table import GAPS_SCHEMA, HOURS_SCHEMA
 
 __all__ = ["document"]
 
@@ -59,7 +59,7 @@ outlook-lake sql --json -c "SELECT * FROM normalized"
 
 ## Hours
 
-`lake/hours/hours.parquet`, replaced by every export; the view `hours`.
+`lake/hours/domain_id=<tenant>/hours.parquet`, replaced by every export; the view `hours`.
 
 | column | type | meaning |
 |---|---|---|
@@ -72,11 +72,39 @@ _HOURS = {
     "bytes": "size of its file",
     "digest": "SHA-256 of its rows; the same events give the same digest",
     "sealed_at": "Graph's time when its file was last written; null while there is none",
-    "maturity": "open, settled or final",
+    "maturity": "`open`: something is not proven yet; `settled`: all mailboxes are proven and no "
+    "gap is open; `final`: the same and a week old, or nothing left that could still be proven",
     "mailboxes": "mailboxes that were watched in that hour",
     "complete": "of these, how many are proven by a round that started after the hour",
-    "gaps": "recorded gaps that touch the hour and are not filled",
+    "gaps": "recorded gaps that touch the hour and are not filled (`partial` ones count)",
     "is_dirty": "events came after the file was written; the next export writes it again",
+}
+
+_GAPS_HEAD = """
+## Gaps
+
+`lake/gaps/domain_id=<tenant>/gaps.parquet`, replaced when a gap changes; the view `gaps`. One row
+is one mailbox and a time range that may have lost something.
+
+| column | type | meaning |
+|---|---|---|
+"""
+
+_GAPS = {
+    "domain_id": "the tenant",
+    "gap_id": "its number",
+    "tuid": "the mailbox",
+    "from_at": "from when on something may be missing (Graph's time)",
+    "to_at": "until when; null while it lasts",
+    "cause": "`lapsed`, `missed`, `silent`, `token_lost`, `receiver_down`, `parked`, `unavailable` "
+    "or `witness`",
+    "loss": "`timing`: when, not what; `created_and_purged`: items that came and went inside; "
+    "`changes`: also changes undone or overtaken inside; `all`",
+    "state": "`open`; `filled`: nothing is lost; `partial`: all was found but the loss",
+    "opened_at": "when it was noticed",
+    "closed_at": "when it was filled or ended as partial",
+    "closed_by": "`round`, `witness` or `left` (its mailbox is no longer in scope)",
+    "note": "more, in words",
 }
 
 
@@ -95,7 +123,11 @@ def document() -> str:
         f"| `{column.name}` | {_type(column.type)} | {_HOURS[column.name]} |\n"
         for column in HOURS_SCHEMA
     )
-    return head + events + _NORMALIZED + hours
+    gaps = "".join(
+        f"| `{column.name}` | {_type(column.type)} | {_GAPS[column.name]} |\n"
+        for column in GAPS_SCHEMA
+    )
+    return head + events + _NORMALIZED + hours + _GAPS_HEAD + gaps
 
 
 def _type(kind: pa.DataType) -> str:

@@ -1,21 +1,27 @@
-"""`lake/hours/hours.parquet`: one row per tenant-hour, for readers who have only the lake."""
+"""`lake/hours/` and `lake/gaps/`: how complete the lake is, for readers who have only the lake.
+
+One file per tenant, replaced in one step by every export and by whatever settles hours. They say
+what is known now and are no part of an hour's file: that stays a function of its batches.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, text
 
-from outlook_lake.clock import HOUR, parse_hour, to_us
 from outlook_lake.events.manifest import locked
 from outlook_lake.lake import layout
+from outlook_lake.lake.maturity import mature
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 
-__all__ = ["HOURS_SCHEMA", "write"]
+__all__ = ["GAPS_SCHEMA", "HOURS_SCHEMA", "write"]
 
 HOURS_SCHEMA = pa.schema(
     [
@@ -32,77 +38,104 @@ HOURS_SCHEMA = pa.schema(
         pa.field("is_dirty", pa.bool_()),  # events came after the file was written
     ]
 )
+GAPS_SCHEMA = pa.schema(
+    [
+        pa.field("domain_id", pa.string()),
+        pa.field("gap_id", pa.int64()),
+        pa.field("tuid", pa.string()),
+        pa.field("from_at", pa.timestamp("us", tz="UTC")),
+        pa.field("to_at", pa.timestamp("us", tz="UTC")),
+        pa.field("cause", pa.string()),
+        pa.field("loss", pa.string()),
+        pa.field("state", pa.string()),
+        pa.field("opened_at", pa.timestamp("us", tz="UTC")),
+        pa.field("closed_at", pa.timestamp("us", tz="UTC")),
+        pa.field("closed_by", pa.string()),
+        pa.field("note", pa.string()),
+    ]
+)
+SIGNATURE = b"signature"
+"""Footer key: what a file of gaps was made from, so that an unchanged one is left alone."""
 
 _HOURS = text(
-    "SELECT domain_id, hour, rows, bytes, digest, sealed_at, maturity, "
+    "SELECT domain_id, hour, rows, bytes, digest, sealed_at, maturity, mailboxes, complete, gaps, "
     "dirty_seq > sealed_seq AS is_dirty FROM hour ORDER BY domain_id, hour"
 )
-# A mailbox that left is in scope for as long as it was proven, and no longer.
-_SPANS = text(
-    "SELECT t.domain_id, m.watch_from, coalesce(m.complete_through, m.watch_from) AS proven, "
-    "m.state IN ('leaving', 'erased') AS has_left "
-    "FROM mailbox m JOIN tenant t ON t.tenant_id = m.tenant_id WHERE m.watch_from IS NOT NULL"
+_OF_TENANT = (
+    "FROM gap g JOIN mailbox m ON m.mailbox_id = g.mailbox_id "
+    "JOIN tenant t ON t.tenant_id = m.tenant_id"
 )
 _GAPS = text(
-    "SELECT t.domain_id, g.from_at, g.to_at FROM gap g "
-    "JOIN mailbox m ON m.mailbox_id = g.mailbox_id JOIN tenant t ON t.tenant_id = m.tenant_id "
-    "WHERE g.state <> 'filled' AND g.from_at IS NOT NULL"
+    "SELECT t.domain_id, g.gap_id, g.from_at, g.to_at, "
+    "m.tuid, g.cause, g.loss, g.state, g.opened_at, g.closed_at, g.closed_by, g.note "
+    f"{_OF_TENANT} WHERE t.domain_id = :domain_id ORDER BY g.from_at, g.gap_id"
+)
+_SIGNATURES = text(
+    "SELECT t.domain_id, count(*), max(g.gap_id), sum(g.from_at / 1000), sum(g.to_at / 1000), "
+    "count(g.to_at), count(g.closed_at), sum(length(g.loss) + length(coalesce(g.note, ''))) "
+    f"{_OF_TENANT} GROUP BY t.domain_id"
 )
 
 
-def write(db: Database, settings: Settings) -> int:
-    """Replace the table of hours by the manifest's present state; returns its rows."""
-    target = layout.hours_file(settings)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(".hours.tmp")
-    with locked(target.with_name(".hours.lock")):
+def write(db: Database, settings: Settings) -> dict[str, int]:
+    """Let hours mature, and replace the tables of hours and gaps; how many hours became what."""
+    became = mature(db)
+    settings.lake_root.mkdir(parents=True, exist_ok=True)
+    with locked(settings.lake_root / ".tables.lock"):
         with db.read() as connection:
-            rows = [dict(row) for row in connection.execute(_HOURS).mappings()]
-            coverage = _Coverage(connection)
-        for row in rows:
-            row["is_dirty"] = bool(row["is_dirty"])  # SQLite has no booleans
-            row.update(coverage.of(row["domain_id"], row["hour"]))
-        pq.write_table(pa.Table.from_pylist(rows, schema=HOURS_SCHEMA), staged, compression="zstd")
-        staged.replace(target)
-    return len(rows)
+            hours = _hours(connection)
+            for domain_id, rows in hours.items():
+                table = pa.Table.from_pylist(rows, schema=HOURS_SCHEMA)
+                _replace(layout.hours_file(settings, domain_id), table)
+            gaps = _gaps(connection, settings)
+        _forget(layout.hours_files(settings), hours)
+        _forget(layout.gaps_files(settings), gaps)
+    return became
 
 
-class _Coverage:
-    """How many mailboxes an hour has, how many are proven, how many gaps touch it.
-
-    Counted from sorted times: mailboxes × hours would be 876 million a year at 100,000.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        spans = connection.execute(_SPANS).all()
-        gaps = connection.execute(_GAPS).all()
-        self._began = _sorted((row.domain_id, row.watch_from) for row in spans)
-        self._proven = _sorted((row.domain_id, row.proven) for row in spans)
-        self._left = _sorted((row.domain_id, row.proven) for row in spans if row.has_left)
-        self._opened = _sorted((row.domain_id, row.from_at) for row in gaps)
-        self._closed = _sorted((row.domain_id, row.to_at) for row in gaps if row.to_at is not None)
-
-    def of(self, domain_id: str, hour: str) -> dict[str, int]:
-        """The three counts of a tenant's hour."""
-        start = to_us(parse_hour(hour))
-        end = to_us(parse_hour(hour) + HOUR)
-        began = _before(self._began, domain_id, end)
-        return {
-            "mailboxes": began - _before(self._left, domain_id, end),
-            "complete": began - _before(self._proven, domain_id, end),
-            "gaps": _before(self._opened, domain_id, end)
-            - _before(self._closed, domain_id, start + 1),
-        }
-
-
-def _sorted(moments: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for domain_id, moment in moments:
-        found.setdefault(domain_id, []).append(moment)
-    for one in found.values():
-        one.sort()
+def _hours(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in connection.execute(_HOURS).mappings():
+        told = {**row, "is_dirty": bool(row["is_dirty"])}  # SQLite has no booleans
+        found.setdefault(row["domain_id"], []).append(told)
     return found
 
 
-def _before(moments: dict[str, list[int]], domain_id: str, bound: int) -> int:
-    return bisect_left(moments.get(domain_id, []), bound)
+def _gaps(connection: Connection, settings: Settings) -> Mapping[str, object]:
+    signatures = {row[0]: repr(tuple(row[1:])).encode() for row in connection.execute(_SIGNATURES)}
+    for domain_id, signature in signatures.items():
+        target = layout.gaps_file(settings, domain_id)
+        if _signature(target) == signature:
+            continue
+        rows = connection.execute(_GAPS, {"domain_id": domain_id}).mappings().all()
+        columns = [
+            pa.array([row[one.name] for row in rows], pa.int64()).cast(one.type)
+            if pa.types.is_timestamp(one.type)
+            else pa.array([row[one.name] for row in rows], one.type)
+            for one in GAPS_SCHEMA
+        ]
+        schema = GAPS_SCHEMA.with_metadata({SIGNATURE: signature})
+        _replace(target, pa.table(columns, schema))
+    return signatures
+
+
+def _signature(path: Path) -> bytes | None:
+    try:
+        return (pq.read_metadata(path).metadata or {}).get(SIGNATURE)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _replace(target: Path, table: pa.Table) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.stem}.tmp")
+    pq.write_table(table, staged, compression="zstd")
+    staged.replace(target)
+
+
+def _forget(there: Mapping[str, Path], wanted: Mapping[str, object]) -> None:
+    """A tenant whose hours were removed has no table."""
+    for domain_id in there.keys() - wanted.keys():
+        there[domain_id].unlink(missing_ok=True)
+        with suppress(OSError):
+            there[domain_id].parent.rmdir()

@@ -9,7 +9,18 @@ from outlook_lake.clock import hour_name, parse_hour
 from outlook_lake.errors import UsageError
 from outlook_lake.settings import Settings
 
-__all__ = ["check_domain", "check_hour", "directory_file", "events_glob", "hour_file", "hours_file"]
+__all__ = [
+    "check_domain",
+    "check_hour",
+    "directory_file",
+    "empty_table",
+    "events_glob",
+    "gaps_file",
+    "gaps_files",
+    "hour_file",
+    "hours_file",
+    "hours_files",
+]
 
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _DOMAIN_LENGTH = 100
@@ -51,9 +62,39 @@ def events_glob(settings: Settings) -> str:
     return str(settings.lake_root / "events" / "*" / "*" / "*" / "events.parquet")
 
 
-def hours_file(settings: Settings) -> Path:
-    """One row per tenant-hour: what is sealed, and how complete it is."""
-    return settings.lake_root / "hours" / "hours.parquet"
+def hours_file(settings: Settings, domain_id: str) -> Path:
+    """One row per hour of a tenant: what is sealed, and how complete it is."""
+    return _table(settings, "hours", domain_id)
+
+
+def gaps_file(settings: Settings, domain_id: str) -> Path:
+    """One row per gap of a tenant: who may have lost what, from when to when."""
+    return _table(settings, "gaps", domain_id)
+
+
+def hours_files(settings: Settings) -> dict[str, Path]:
+    """The tables of hours that are there, by tenant."""
+    return _tables(settings, "hours")
+
+
+def gaps_files(settings: Settings) -> dict[str, Path]:
+    """The tables of gaps that are there, by tenant."""
+    return _tables(settings, "gaps")
+
+
+def empty_table(settings: Settings, name: str) -> Path:
+    """A file without rows, so that a lake with no tenant has columns."""
+    return settings.lake_root / name / "_columns" / f"{name}.parquet"
+
+
+def _table(settings: Settings, name: str, domain_id: str) -> Path:
+    folder = f"domain_id={check_domain(domain_id)}"
+    return settings.lake_root / name / folder / f"{name}.parquet"
+
+
+def _tables(settings: Settings, name: str) -> dict[str, Path]:
+    found = (settings.lake_root / name).glob(f"domain_id=*/{name}.parquet")
+    return {path.parent.name.partition("=")[2]: path for path in found}
 
 
 def directory_file(settings: Settings) -> Path:

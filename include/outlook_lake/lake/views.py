@@ -1,8 +1,8 @@
 """The views analysts use, over files alone: no state database, no server, no extension.
 
     events        sealed hours                         hours       what is sealed, how complete
-    events_live   sealed hours and what follows        directory   who, for those who may see it
-    normalized    events_live in the published shape
+    events_live   sealed hours and what follows        gaps        who may have lost what, when
+    normalized    events_live in the published shape   directory   who, for those who may see it
 
 Every query reads the present files, so a connection may stay open for days. Only the first
 sealed hour of a lake needs a new connection: before it there is nothing to look at.
@@ -29,7 +29,7 @@ from outlook_lake.settings import Settings
 
 __all__ = ["VIEWS", "open_lake", "write_views"]
 
-VIEWS = ("events", "events_live", "normalized", "hours", "directory")
+VIEWS = ("events", "events_live", "normalized", "hours", "gaps", "directory")
 """What a reader finds; `live_hours` is the list `events_live` follows."""
 
 _SCHEMA_ROWS = 100_000
@@ -75,7 +75,8 @@ def _create_views(
         "schema": _literal(_glob(schema)),
         "live": _literal(_glob(live_path(settings))),
         "log": _literal(_glob(settings.log, "*/*.parquet")),
-        "hours": _literal(_glob(layout.hours_file(settings))),
+        "hours": _literal(_glob(settings.lake_root / "hours", "*/hours.parquet")),
+        "gaps": _literal(_glob(settings.lake_root / "gaps", "*/gaps.parquet")),
         "directory": _literal(_glob(layout.directory_file(settings))),
     }
     if reveal:
@@ -86,6 +87,7 @@ def _create_views(
         "live_hours": "live_hours",
         "events_live": "events_live",
         "hours": "hours",
+        "gaps": "gaps",
         "directory": "directory" if reveal else "directory_none",
         "normalized": "normalized",
     }.items():
@@ -110,7 +112,8 @@ def _ensure_files(settings: Settings) -> Path:
     starts = {
         schema: (BATCH_SCHEMA, _SCHEMA_ROWS),
         live_path(settings): (LIVE_SCHEMA, 0),
-        layout.hours_file(settings): (hours_table.HOURS_SCHEMA, 0),
+        layout.empty_table(settings, "hours"): (hours_table.HOURS_SCHEMA, 0),
+        layout.empty_table(settings, "gaps"): (hours_table.GAPS_SCHEMA, 0),
     }
     try:
         for path, (columns, rows) in starts.items():

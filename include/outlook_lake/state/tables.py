@@ -96,6 +96,7 @@ mailbox = Table(
     _big("full_at"),  # start of the last round that read every folder
     _big("round_wanted_at"),  # a full round is wanted that starts after this; null = none
     _text("round_reason"),
+    _big("witnessed_at"),  # Graph's counts were last compared with the inventory, and agreed
     Column("unannounced", Integer, nullable=False, server_default="0"),
     _big("unannounced_since"),  # earliest change a round found that no notification had told
     Column("epoch", Integer, nullable=False, server_default="0"),
@@ -165,7 +166,7 @@ folder = Table(
     _text("link_state", null=False),  # none priming live lost unavailable
     _big("round_started_at"),
     _big("poll_at"),  # machine
-    Column("witness_count", Integer),
+    Column("witness_count", Integer),  # items Graph counted more than the inventory; null = none
     _big("gone_at"),
     Index("folder_id", "mailbox_id", "folder_id", unique=True),
     sqlite_with_rowid=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from outlook_lake.application import Application
+from outlook_lake.coverage import settle
 from outlook_lake.errors import StorageError, UsageError
 from outlook_lake.lake.export import export as export_hours
 from outlook_lake.tenants.registry import tenants
@@ -22,6 +23,7 @@ def export(app: Application, hour: str | None = None, tenant: str | None = None)
     if tenant is not None and tenant not in known:
         raise UsageError(f"no tenant {tenant!r} here; known: {', '.join(known) or 'none'}")
     report = export_hours(app.db, app.settings, hour=hour, tenant=tenant, run_id=app.run_id)
+    settled = settle(app.db, app.settings)
     if report.failed:
         raise StorageError(
             f"{len(report.failed)} hour(s) stay unsealed, {len(report.sealed)} were written: "
@@ -34,4 +36,5 @@ def export(app: Application, hour: str | None = None, tenant: str | None = None)
         "not_over": report.not_over,
         "busy": report.busy,
         "waiting": report.waiting,
+        "gaps": {"filled": settled.filled, "partial": settled.partial, "opened": settled.opened},
     }

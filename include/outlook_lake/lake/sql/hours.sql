@@ -1,6 +1,6 @@
 -- hours: one row per tenant and hour that has, or is to have, a file.
 --
--- reads    {hours}              lake/hours/hours.parquet, replaced by every export
+-- reads    {hours}              lake/hours/*/hours.parquet, replaced by every export
 -- grain    one row per tenant and hour
 -- used by  the view `hours`
 SELECT *
