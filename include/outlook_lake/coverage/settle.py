@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, text
 
 from outlook_lake import clock
-from outlook_lake.coverage import proof
+from outlook_lake.coverage import proof, receivers
 from outlook_lake.lake import hours_table
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database
@@ -81,6 +81,7 @@ def settle(db: Database, settings: Settings) -> Settled:
 
 def _open(connection: Connection, settings: Settings) -> int:
     now = clock.graph_us()
-    opened = connection.execute(_TOKENS_LOST, {"now": now}).rowcount
+    opened = receivers.judge(connection, settings)
+    opened += connection.execute(_TOKENS_LOST, {"now": now}).rowcount
     connection.execute(_TOKENS_BACK, {"now": now})
     return opened

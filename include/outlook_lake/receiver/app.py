@@ -14,6 +14,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,7 @@ import msgspec
 
 from outlook_lake.clock import graph_us, set_offset
 from outlook_lake.receiver.committer import Committer
+from outlook_lake.receiver.heartbeat import Heartbeat
 from outlook_lake.receiver.keyring import Keyring
 from outlook_lake.receiver.pulse import Pulse
 from outlook_lake.receiver.quarantine import Quarantine, quarantine_record
@@ -90,10 +92,12 @@ class Receiver:
         self._body_limit = settings.receiver.body_limit_bytes
         self._keyring = Keyring(settings.keys)
         self._pulse = Pulse()
+        name = receiver_id()
+        self._heartbeat = Heartbeat(settings.staging, name)
         self._quarantine = Quarantine()
         writer = SegmentWriter(
             settings.staging,
-            receiver_id(),
+            name,
             age_s=settings.receiver.segment_age_s,
             size_bytes=settings.receiver.segment_bytes,
             vouched_since=lambda: self._pulse.vouched_since(graph_us()),
@@ -101,7 +105,7 @@ class Receiver:
         self._committer = Committer(
             writer,
             pending_limit=settings.receiver.pending_limit_bytes,
-            on_trouble=self._pulse.interrupt,
+            on_trouble=self._interrupt,
         )
         self._ticking: asyncio.Task[None] | None = None
         self._full = False
@@ -118,6 +122,8 @@ class Receiver:
             self._ticking.cancel()
             self._store_quarantine()
             await self._committer.stop()
+            with suppress(_ClockUnreadableError):
+                await self._heartbeat.stop(_now())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -244,8 +250,14 @@ class Receiver:
         return NOT_JSON
 
     def _give_up(self) -> Answer:
-        self._pulse.interrupt()
+        self._interrupt()
         return UNAVAILABLE
+
+    def _interrupt(self) -> None:
+        """Something was refused: nobody can vouch for now, and a gap may have begun."""
+        self._pulse.interrupt()
+        with suppress(_ClockUnreadableError):
+            self._heartbeat.refuse(_now())
 
     def _turn_away(self) -> Answer:
         if not self._full:
@@ -275,7 +287,9 @@ class Receiver:
             if self._full and self._committer.pending_bytes == 0:
                 self._full = False
                 log.warning("the disk has caught up")
-            self._pulse.beat(_now())
+            now = _now()
+            self._pulse.beat(now)
+            self._heartbeat.beat(now)
             self._clock_lost = False
         except _ClockUnreadableError as error:
             self._pulse.interrupt()
