@@ -45,6 +45,8 @@ __all__ = ["Drain", "Drained"]
 
 FOLDER_ID = OBSERVATION_SCHEMA.get_field_index("folder_id")
 MAILBOXES_PER_TURN = 400
+SOON_US = 45 * 1_000_000
+"""What `until_idle` still waits for (machine time)."""
 TREE_WAIT_S = 2.0
 REFUSED_WAIT_S = 60.0
 
@@ -108,7 +110,7 @@ class Drain:
     async def run(self, *, stop: Callable[[], bool], until_idle: bool) -> Drained:
         """Drain until `stop`, until idle for `stream.idle_s`, or for `stream.run_s` at most.
 
-        `until_idle`: end as soon as no hint is left at all, and not before.
+        `until_idle`: end as soon as no hint is left that is due within 45 s, and not before.
         """
         stream = self.settings.stream
         began = busy_at = time.monotonic()
@@ -250,7 +252,10 @@ class Drain:
         return found
 
     def _left(self, rounds: WantedRounds) -> int:
-        """Segments to land, wanted rounds, and hints that can be looked at now or later."""
+        """Segments to land, wanted rounds, and hints that can be looked at soon.
+
+        What waits for longer (consent is lost, Graph asked for patience) is the next run's.
+        """
         if ready_segments(self.settings.staging) or rounds.left():
             return 1
         with self.db.read() as connection:
@@ -260,9 +265,10 @@ class Drain:
                         "SELECT count(*) FROM hint JOIN mailbox "
                         "ON mailbox.mailbox_id = hint.mailbox_id "
                         "WHERE mailbox.state IN ('priming', 'live') "
+                        "AND hint.due_at <= :soon AND mailbox.pause_until <= :soon "
                         "AND mailbox.tenant_id IN :tenants"
                     ).bindparams(bindparam("tenants", expanding=True)),
-                    {"tenants": list(self.tenants)},
+                    {"tenants": list(self.tenants), "soon": clock.machine_us() + SOON_US},
                 ).scalar_one()
             )
 

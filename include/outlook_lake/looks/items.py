@@ -14,12 +14,14 @@ from sqlalchemy import text
 
 from outlook_lake import clock
 from outlook_lake.errors import (
+    ConsentError,
     FolderGoneError,
     GraphError,
     ItemGoneError,
     MailboxGoneError,
     RefusedError,
     ThrottledError,
+    TokenRefusedError,
     UntrustedLinkError,
 )
 from outlook_lake.events.observation import HintLater, Observed, Row, gone_row
@@ -50,6 +52,8 @@ GIVE_UP_AFTER = 5
 """Refusals of one item (400 and the like) before its hint becomes an outcome."""
 
 LONGEST_WAIT_S = 300.0
+FORBIDDEN_WAIT_S = 60.0
+"""Consent or credentials are lost: asked again after this (machine time)."""
 
 GONE_AT_ONCE = HintKind.DELETED | HintKind.REMOVED
 
@@ -264,6 +268,10 @@ def _ask_again(one: Observed, hint: DueHint, error: GraphError) -> None:
         one.later.append(
             HintLater(hint.item_key, one.pause_until, HintKind.RETRY, "throttled", attempts=0)
         )
+    elif isinstance(error, ConsentError | TokenRefusedError):
+        # Nothing to do with this item: asked again slowly, until somebody lets us in again.
+        due_at = clock.machine_us() + int(FORBIDDEN_WAIT_S * 1_000_000)
+        one.later.append(HintLater(hint.item_key, due_at, HintKind.RETRY, "forbidden", attempts=0))
     else:
         _back_off(one, hint, error.code or type(error).__name__)
 
