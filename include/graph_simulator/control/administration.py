@@ -13,6 +13,7 @@ from graph_simulator.graph.subscriptions import LONGEST_MIN, SHORTEST_MIN
 from graph_simulator.world.directory import (
     add_certificate,
     add_group,
+    add_others,
     add_secret,
     expire_secret,
     set_members,
@@ -21,6 +22,14 @@ from graph_simulator.world.directory import (
 from graph_simulator.world.model import Tenant
 
 __all__ = ["Administration"]
+
+
+def _count(body: dict[str, Any], name: str, default: int, most: int = 1_000_000) -> int:
+    """A number of things. Raises ControlRefused (400)."""
+    value = body.get(name, default)
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ControlRefused(400, f"{name} must be a number from 0 to {most:,}.")
+    return value
 
 
 class Administration:
@@ -71,16 +80,17 @@ class Administration:
 
     async def _create_tenant(self, request: web.Request) -> web.Response:
         body = await body_of(request)
-        only(body, "tenants", "domain", "mailboxes", "seed", "history", "roles")
-        mailboxes, history = body.get("mailboxes", 0), body.get("history", 20)
-        if not isinstance(mailboxes, int) or not 0 <= mailboxes <= 200_000:
-            raise ControlRefused(400, "mailboxes must be a number from 0 to 200,000.")
-        if not isinstance(history, int) or not 0 <= history <= 1_000_000:
-            raise ControlRefused(400, "history must be a number from 0 to 1,000,000.")
+        only(
+            body, "tenants", "domain", "mailboxes", "seed", "history", "roles", "shared", "rooms",
+            "guests",
+        )  # fmt: skip
+        mailboxes, history = _count(body, "mailboxes", 0, 200_000), _count(body, "history", 20)
+        extra = {kind: _count(body, kind, 0, 10_000) for kind in ("shared", "rooms", "guests")}
         tenant = self._world.create_tenant(
             str(body.get("domain", "")), mailboxes, seed=body.get("seed"), history=history,
             roles=body.get("roles"),
         )  # fmt: skip
+        add_others(self._world, tenant, **extra)
         return answer(self._row(tenant, users=True), 201)
 
     async def _secret(self, request: web.Request) -> web.Response:

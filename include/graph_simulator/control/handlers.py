@@ -220,12 +220,10 @@ class Control:
                 continue
             struck += 1
             if kind == "reauthorize":
-                one.paused = True
-                world.store.put("subscription", one.id, one)
-                self._office.lifecycle(one, "reauthorizationRequired")
+                world.pause(one)
                 continue
             if fault.params["tell"]:
-                self._office.lifecycle(one, "subscriptionRemoved")
+                world.tell(one, "subscriptionRemoved")
             world.unsubscribe(one)
         self._service.faults.clear(kind)
         return struck

@@ -18,6 +18,7 @@ import msgspec
 
 from graph_simulator.delivery.channel import Channel
 from graph_simulator.delivery.shapes import Notification
+from graph_simulator.delivery.warden import Warden
 from graph_simulator.faults import Faults
 from graph_simulator.graph.render import etag, item_id
 from graph_simulator.stats import Stats
@@ -58,6 +59,8 @@ class PostOffice:
         self._number = max((n.number for n in self._left_over), default=0)
         world.notices.append(self._notice)
         world.ended.append(self._ended)
+        world.lifecycle.append(self.lifecycle)
+        self._warden = Warden(world)
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -82,9 +85,11 @@ class PostOffice:
         for one in self._left_over:
             self._queue(one, 0.0)
         self._left_over.clear()
+        self._warden.start()
 
     async def stop(self) -> None:
         """Stop sending; what is waiting stays in the state file."""
+        await self._warden.stop()
         for channel in self._channels.values():
             await channel.stop()
         if self._session is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -35,6 +36,9 @@ KINDS: dict[str, tuple[str, dict[str, float]]] = {
     "remove_subscription": ("subscriptions vanish; `tell` 1: the lifecycle URL hears", {"tell": 1}),
     "reauthorize": ("the lifecycle URL is told reauthorizationRequired; deliveries stop", {}),
     "dead_201": ("a new subscription is answered 201 and never delivers", {}),
+    "validation_timeout": ("the handshake ends as timed out, after `seconds`", {"seconds": 0.1}),
+    "extension_error": ("creating is refused by ExtensionError, `status` inside", {"status": 403}),
+    "propagation": ("403 for a mailbox, until it has propagated (`until`)", {}),
     "early_notification": ("a notification precedes the 201 by `seconds`", {"seconds": 0.5}),
     "429": ("a request is throttled", {"retry_after": 2}),
     "5xx": ("a request fails with 500, 502, 503 or 504, some with an empty body", {}),
@@ -82,6 +86,16 @@ class Fault(msgspec.Struct):
             **self.params,
             "hits": self.hits,
         }
+
+
+def _check(kind: str, rate: float, params: Mapping[str, float]) -> None:
+    """Raises ControlRefused (400) for numbers that mean nothing."""
+    if not 0 <= rate <= 1:
+        raise ControlRefused(400, "rate must lie between 0 and 1.")
+    if kind == "delay" and not 0 < params["seconds"] < _MAX_DELAY_S:
+        raise ControlRefused(400, "delay: Graph's maximum is 3 minutes; seconds must be below.")
+    if kind == "extension_error" and int(params["status"]) not in set(HTTPStatus):
+        raise ControlRefused(400, "extension_error: status must be an HTTP status.")
 
 
 class Faults:
@@ -140,10 +154,7 @@ class Faults:
                 f"the fault {kind} does not know {', '.join(sorted(given))}; it knows rate, "
                 f"match, at, until, seed{''.join(', ' + name for name in params)}.",
             )
-        if not 0 <= rate <= 1:
-            raise ControlRefused(400, "rate must lie between 0 and 1.")
-        if kind == "delay" and not 0 < params["seconds"] < _MAX_DELAY_S:
-            raise ControlRefused(400, "delay: Graph's maximum is 3 minutes; seconds must be below.")
+        _check(kind, rate, params)
         fault = Fault(self._number + 1, kind, rate, match, start, until, seed, params)
         self._enter(fault)
         self._world.store.put("fault", fault.number, fault)
@@ -217,6 +228,10 @@ class Faults:
                 "Too many requests.",
                 {"Retry-After": f"{throttle.params['retry_after']:g}"},
             )
+        if mailbox and self.strike("propagation", **facts):
+            return GraphError(
+                403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."
+            )
         broken = self.strike("5xx", **facts)
         if broken:
             status, code = ((500, "ErrorInternalServerError"), (502, "BadGateway"), (503, ""),
@@ -224,6 +239,16 @@ class Faults:
                 broken.hits % 5]  # fmt: skip
             return GraphError(status, code, "The service failed." if code else "")
         return None
+
+    def inner_status(self, mailbox: str) -> tuple[str, str] | None:
+        """What Exchange says when a subscription is made: (status word, reason), or nothing."""
+        if self.strike("propagation", mailbox=mailbox):
+            return "Forbidden", "Access is denied. Check credentials and try again."
+        found = self.strike("extension_error", mailbox=mailbox)
+        if found is None:
+            return None
+        status = HTTPStatus(int(found.params["status"]))
+        return status.phrase.replace(" ", ""), status.phrase
 
     def on_token(self) -> Answer | None:
         """The refusal of a request for a token by `token_429` or `token_5xx`."""

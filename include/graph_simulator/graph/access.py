@@ -8,20 +8,21 @@ import hmac
 import json
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from graph_simulator.errors import GraphError
 from graph_simulator.graph.call import Answer
 from graph_simulator.graph.credentials import CredentialRefused, check_credential
+from graph_simulator.world.directory import MAIL_ROLES
 from graph_simulator.world.model import Tenant
 from graph_simulator.world.world import World
 
-__all__ = ["MAIL_ROLES", "Access", "Caller"]
+__all__ = ["Access", "Caller"]
 
 LIFETIME_S = 3600
 """Life of an access token in seconds of machine time."""
-MAIL_ROLES = ("Mail.ReadBasic", "Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite")
 CONTENT_ROLES = ("Mail.Read", "Mail.ReadWrite")
 SETTINGS_ROLES = ("MailboxSettings.Read", "MailboxSettings.ReadWrite")
 USER_ROLES = ("User.Read.All", "Directory.Read.All")
@@ -37,7 +38,7 @@ class Caller:
     roles: frozenset[str]
     expires_at: float
 
-    def may(self, roles: tuple[str, ...]) -> bool:
+    def may(self, roles: Iterable[str]) -> bool:
         """Whether the token carries one of `roles` and consent still stands."""
         return any(r in self.roles and r in self.tenant.roles for r in roles)
 

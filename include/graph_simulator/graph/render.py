@@ -178,13 +178,13 @@ def user_row(mailbox: Mailbox, licensed: bool = True) -> dict[str, Any]:
         "displayName": mailbox.name,
         "givenName": mailbox.name.split(" ")[0],
         "surname": mailbox.name.split(" ")[-1],
-        "mail": mailbox.address,
+        "mail": mailbox.mail or mailbox.address,
         "userPrincipalName": mailbox.address,
         "department": mailbox.department,
         "officeLocation": mailbox.office,
         "jobTitle": mailbox.title,
-        "accountEnabled": True,
-        "userType": "Member",
+        "accountEnabled": mailbox.purpose not in ("shared", "room", "equipment"),
+        "userType": "Member" if mailbox.mail is None else "Guest",
         "onPremisesSyncEnabled": None,
         "assignedPlans": [
             {
@@ -196,7 +196,7 @@ def user_row(mailbox: Mailbox, licensed: bool = True) -> dict[str, Any]:
         "assignedLicenses": [{"skuId": str(uuid.UUID(int=1)), "disabledPlans": []}]
         if licensed
         else [],
-        "proxyAddresses": [f"SMTP:{mailbox.address}"],
+        "proxyAddresses": [f"SMTP:{mailbox.mail or mailbox.address}"],
         "mobilePhone": None,
         "businessPhones": [],
         "preferredLanguage": "en-US",

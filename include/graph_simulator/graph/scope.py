@@ -29,7 +29,7 @@ def find_user(world: World, call: Call) -> Mailbox:
 def find_box(world: World, call: Call) -> Box:
     """The contents of the mailbox named by `users/{id}`. Raises GraphError (404).
 
-    A person without a usable mailbox is answered with two alternating codes, as Graph does.
+    A person without a usable mailbox is answered with two codes in turn, as Graph does.
     """
     reference = call.parts[1]
     mailbox = world.find(reference)
@@ -38,7 +38,8 @@ def find_box(world: World, call: Call) -> Box:
             404, "ErrorInvalidUser", f"The requested user '{reference[:80]}' is invalid."
         )
     if mailbox.state == "unlicensed":
-        if world.rng.random() < 0.5:
+        world.refusals[mailbox.number] += 1
+        if world.refusals[mailbox.number] % 2 == 0:
             raise GraphError(404, "ResourceNotFound", "Resource could not be discovered.")
         raise GraphError(
             404,

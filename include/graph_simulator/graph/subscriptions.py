@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from typing import Any
@@ -39,6 +40,14 @@ _KNOWN = frozenset(
 
 def _bad(message: str, code: str = "InvalidRequest") -> GraphError:
     return GraphError(400, code, message)
+
+
+def _inner(status: str, reason: str) -> GraphError:
+    """400 ExtensionError, whose text tells what Exchange answered."""
+    return _bad(
+        f"Operation: Create; Exception: [Status Code: {status}; Reason: {reason}]",
+        "ExtensionError",
+    )
 
 
 def _check_url(text: Any, name: str) -> str:
@@ -111,7 +120,12 @@ class Subscriptions:
         if found is not None and found.expires <= call.at:
             self._world.unsubscribe(found)
             found = None
-        if found is None or found.tenant != call.caller.tenant.number:
+        # a deleted user's subscriptions are listed until they end, but nobody can reach them
+        if (
+            found is None
+            or found.tenant != call.caller.tenant.number
+            or self._world.mailboxes[found.mailbox].state == "left"
+        ):
             raise GraphError(404, "ResourceNotFound", "The object was not found.")
         return found
 
@@ -151,11 +165,15 @@ class Subscriptions:
         if found.group(3):
             raise _bad("The simulator takes no query options on resource yet.", "ExtensionError")
         mailbox = self._world.find(unquote(found.group(1)))
-        if mailbox is None or mailbox.tenant != call.caller.tenant.number:
-            raise _bad(
-                "Operation: Create; Exception: [Status Code: NotFound; Reason: Not Found]",
-                "ExtensionError",
-            )
+        if (
+            mailbox is None
+            or mailbox.tenant != call.caller.tenant.number
+            or mailbox.state == "left"
+        ):
+            raise _inner("NotFound", "Not Found")
+        inner = self._service.faults.inner_status(mailbox.aad_id)
+        if inner is not None:
+            raise _inner(*inner)
         if mailbox.state != "live":
             raise GraphError(
                 404,
@@ -190,6 +208,14 @@ class Subscriptions:
                     f"Existing subscription id: {one.id}",
                 )
 
+    async def _validate(self, url: str) -> None:
+        """Shake hands with a URL. Raises GraphError (400)."""
+        late = self._service.faults.strike("validation_timeout", url=url)
+        if late:
+            await asyncio.sleep(late.params["seconds"])
+            raise _bad("Subscription validation request timed out.")
+        await self._handshake.validate(url)
+
     async def create(self, call: Call) -> Answer:
         """POST subscriptions: check, handshake with both URLs, 201."""
         call.caller.need_mail()
@@ -212,9 +238,9 @@ class Subscriptions:
         mailbox, folder, _ = self._place(body.get("resource"), call)
         self._expiry(body.get("expirationDateTime"), call)
         self._refuse_duplicate(mailbox, folder, changes, call.at)
-        await self._handshake.validate(url)
+        await self._validate(url)
         if lifecycle is not None:
-            await self._handshake.validate(lifecycle)
+            await self._validate(lifecycle)
         call.at = self._world.clock.instant()
         self._refuse_duplicate(mailbox, folder, changes, call.at)
         one = Subscription(
@@ -265,7 +291,7 @@ class Subscriptions:
             self._expiry(body["expirationDateTime"], call)
         if "notificationUrl" in body:
             url = _check_url(body["notificationUrl"], "notificationUrl")
-            await self._handshake.validate(url)
+            await self._validate(url)
             call.at = self._world.clock.instant()
             one = self._find(call)
             one.notification_url = url

@@ -91,6 +91,21 @@ def get_user(service: Service, call: Call) -> Answer:
     return Answer(200, {"@odata.context": context, **row})
 
 
+def _delta_row(mailbox: Mailbox, select: str | None, since: int) -> dict[str, Any] | None:
+    """A row of a round: all properties of a new person, of others only what changed.
+
+    None: nothing that was selected changed.
+    """
+    if mailbox.state == "left":
+        return {"id": mailbox.aad_id, "@removed": {"reason": "changed"}}
+    row = user_here(mailbox, select)
+    if mailbox.user_born > since:
+        return row
+    changed = {name for name, change in mailbox.user_fields.items() if change > since}
+    kept = {name: value for name, value in row.items() if name in changed}
+    return {"id": mailbox.aad_id, **kept} if kept else None
+
+
 def users_delta(service: Service, call: Call) -> Answer:
     """GET users/delta; `$deltatoken=latest` gives a token from now on."""
     call.caller.need_users()
@@ -111,12 +126,7 @@ def users_delta(service: Service, call: Call) -> Answer:
         rest = [m for m in rest if m.state != "left"]
     size = call.page_size or 100
     page = rest[:size]
-    rows = [
-        {"id": m.aad_id, "@removed": {"reason": "changed"}}
-        if m.state == "left"
-        else user_here(m, select)
-        for m in page
-    ]
+    rows = [row for m in page if (row := _delta_row(m, select, since)) is not None]
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#users"}
     if len(rest) > size:
         token = pack(["d", since, upto, page[-1].user_change, now, select])

@@ -14,14 +14,42 @@ from graph_simulator.world.model import Group, Mailbox, Tenant
 from graph_simulator.world.world import World
 
 __all__ = [
+    "MAIL_ROLES",
+    "PURPOSES",
     "add_certificate",
     "add_group",
+    "add_guest",
+    "add_others",
     "add_secret",
     "expire_secret",
     "set_members",
     "set_roles",
     "users_within",
 ]
+
+
+MAIL_ROLES = frozenset({"Mail.ReadBasic", "Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite"})
+"""Any of these lets an application read mail metadata."""
+PURPOSES = ("user", "linked", "shared", "room", "equipment", "others")
+"""What a mailbox is for (`userPurpose`)."""
+
+
+def add_guest(world: World, tenant: Tenant, mail: str, name: str = "") -> Mailbox:
+    """A user of type Guest: no mailbox here, an address of its own elsewhere."""
+    principal = f"{mail.replace('@', '_')}#ext#@{tenant.domain}"
+    return world.add_mailbox(tenant, principal, name or mail.split("@")[0].title(), mail=mail)
+
+
+def add_others(
+    world: World, tenant: Tenant, *, shared: int = 0, rooms: int = 0, guests: int = 0
+) -> None:
+    """Shared mailboxes and rooms (their accounts are disabled), and guests."""
+    for word, purpose, many in (("shared", "shared", shared), ("room", "room", rooms)):
+        for n in range(1, many + 1):
+            address = f"{word}-{n:03d}@{tenant.domain}"
+            world.add_mailbox(tenant, address, f"{word.title()} {n}", purpose=purpose)
+    for n in range(1, guests + 1):
+        add_guest(world, tenant, f"guest-{n:03d}@fabrikam.example", f"Guest {n}")
 
 
 def add_secret(world: World, tenant: Tenant) -> str:
@@ -57,9 +85,17 @@ def add_certificate(world: World, tenant: Tenant, pem: str) -> str:
 
 
 def set_roles(world: World, tenant: Tenant, roles: list[str]) -> None:
-    """Consent to exactly these application roles; tokens given before keep theirs."""
+    """Consent to exactly these application roles; tokens given before keep theirs.
+
+    When the last mail role goes, deliveries pause until each subscription is renewed.
+    """
+    could = not MAIL_ROLES.isdisjoint(tenant.roles)
     tenant.roles = sorted(set(roles))
     world.save_tenant(tenant)
+    if could and MAIL_ROLES.isdisjoint(tenant.roles):
+        for one in world.subscriptions.values():
+            if one.tenant == tenant.number:
+                world.pause(one)
 
 
 def add_group(world: World, tenant: Tenant, members: list[str]) -> Group:

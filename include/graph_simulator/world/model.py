@@ -117,6 +117,12 @@ class Mailbox(msgspec.Struct, array_like=True):
     change: int = 0
     """The generation that delta tokens of this mailbox speak of."""
     user_change: int = 0
+    user_born: int = 0
+    """The `user_change` with which the person appeared."""
+    user_fields: dict[str, int] = {}
+    """Properties of the user that changed since, each with the `user_change` of the last time."""
+    mail: str | None = None
+    """The guest's own address; None: a member, whose address is `address`."""
 
 
 class Folder(msgspec.Struct, array_like=True):

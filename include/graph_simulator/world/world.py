@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -59,8 +60,14 @@ class World:
         self.watchers: dict[int, list[Subscription]] = {}
         """Subscriptions by mailbox number."""
         self.notices: list[Notice] = []
+        self.begun: list[Callable[[Subscription], None]] = []
+        """Called with each subscription that begins."""
         self.ended: list[Callable[[Subscription], None]] = []
-        """Called with each subscription that ends."""
+        """Called with each subscription that ends, or whose mailbox does."""
+        self.lifecycle: list[Callable[[Subscription, str], None]] = []
+        """Called with a subscription and the lifecycle event its client is to hear of."""
+        self.refusals: Counter[int] = Counter()
+        """Answers `no mailbox` so far, by mailbox: their two codes take turns."""
         self.born = clock.instant() // 1_000_000
         self._boxes: dict[int, Box] = {}
         self._load()
@@ -139,8 +146,12 @@ class World:
         office: str | None = None,
         title: str = "Employee",
         purpose: str = "user",
+        mail: str | None = None,
     ) -> Mailbox:
-        """Make a person with a mailbox. Raises ControlRefused (409) when the address is taken."""
+        """Make a person with a mailbox, or (`mail`) a guest without one.
+
+        Raises ControlRefused (409) when the address is taken.
+        """
         address = address.strip().lower()
         if address.count("@") != 1:
             raise ControlRefused(400, "a mailbox needs an address such as person@contoso.example.")
@@ -165,6 +176,9 @@ class World:
             history=history,
             born=self.clock.instant() // 1_000_000,
             user_change=tenant.user_change,
+            user_born=tenant.user_change,
+            mail=mail,
+            state="live" if mail is None else "unlicensed",
         )
         self._enter(mailbox)
         self.store.put("mailbox", number, mailbox)
@@ -180,11 +194,14 @@ class World:
         self.people[mailbox.address] = mailbox
         self.staff[mailbox.tenant].append(mailbox)
 
-    def user_changed(self, mailbox: Mailbox) -> None:
-        """Note that a person's directory entry changed (users/delta shows it)."""
+    def user_changed(self, mailbox: Mailbox, *fields: str) -> None:
+        """Note that these properties of a person changed (users/delta shows them)."""
         tenant = self.tenants[mailbox.tenant]
         tenant.user_change += 1
         mailbox.user_change = tenant.user_change
+        mailbox.user_fields = {
+            **mailbox.user_fields, **dict.fromkeys(fields, tenant.user_change),
+        }  # fmt: skip
         self.save_tenant(tenant)
         self.store.put("mailbox", mailbox.number, mailbox)
 
@@ -224,6 +241,19 @@ class World:
         """Let a subscription watch its mailbox."""
         self.subscriptions[subscription.id] = subscription
         self.watchers.setdefault(subscription.mailbox, []).append(subscription)
+        for call in self.begun:
+            call(subscription)
+
+    def tell(self, subscription: Subscription, event: str) -> None:
+        """Let the client hear a lifecycle event; reauthorizationRequired does not pause."""
+        for call in self.lifecycle:
+            call(subscription, event)
+
+    def pause(self, subscription: Subscription) -> None:
+        """Stop deliveries until the client renews, and tell it so."""
+        subscription.paused = True
+        self.store.put("subscription", subscription.id, subscription)
+        self.tell(subscription, "reauthorizationRequired")
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription."""
