@@ -14,6 +14,7 @@ from outlook_lake import __version__
 from outlook_lake.commands import (
     checking,
     connecting,
+    coverage,
     erasing,
     home,
     keys,
@@ -39,6 +40,8 @@ for command in (
     reading.sql,
     reading.views,
     watching.status,
+    coverage.coverage,
+    coverage.gaps,
     home.settings,
     steps.run,
     serving.receiver,
