@@ -2,9 +2,14 @@
 
 * **Owns:** the watermark of every mailbox: a delta round that *started* after an hour ended
   proves that hour
-* **Runs:** hourly. Every folder of every mailbox is asked for what changed since its stored link
-* **Repair:** clear the run, or backfill a range: a round for an hour that is already proven finds
-  nothing and is quick
+* **Runs:** hourly. Each mailbox's round is *hot* or *full* (docs/decisions/hot-folders.md):
+  a hot one reads the folder tree, the rules, four folders and every folder whose counts changed,
+  and finds nearly everything; a full one reads all folders and alone moves the watermark. Each
+  mailbox has its full round every six hours (`looks.full_every_h`)
+* **Started by hand, or as a backfill:** full rounds, for every mailbox whose hour is not proven.
+  The first hour of a backfill does the work, and finds the others proven
+* **Repair:** clear the run, or backfill a range: Trigger ▸ Backfill, from and to the hours, *All
+  Runs*. The note of each run says what is proven and what was added, by hour
 * **Ends by:** sealing the hours it made dirty
 
 **Red `delta_round`**
@@ -30,13 +35,14 @@ from outlook_lake.airflow import (
     not_over_yet,
     one_tenant,
     run_step,
+    was_asked_for,
 )
 
 
 @dag(
     dag_id="outlook_catch_up",
     dag_display_name="Outlook: catch up (find what notifications missed)",
-    description="One delta round over every folder of every mailbox",
+    description="A delta round for every mailbox: hot every hour, full every six or when asked for",
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -57,9 +63,11 @@ def outlook_catch_up() -> None:
         params: dict[str, Any] | None = None,
         data_interval_start: datetime | None = None,
         outlet_events: Any = None,
+        dag_run: Any = None,
     ) -> dict[str, Any]:
         hour = hour_of(data_interval_start)
-        counts = run_step("catch_up", hour=hour, tenant=(params or {}).get("tenant"))
+        full = True if was_asked_for(dag_run) else None
+        counts = run_step("catch_up", hour=hour, tenant=(params or {}).get("tenant"), full=full)
         if counts.get("not_over"):
             not_over_yet(hour)
         announce_hours(outlet_events, counts)

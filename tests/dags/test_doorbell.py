@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
-from outlook_lake.clock import machine_us
+from outlook_lake.clock import graph_us, machine_us
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 from outlook_lake.state.tables import hint, mailbox
@@ -129,6 +129,25 @@ async def test_hints_nobody_could_look_at_now_do_not_ring(store):
     store(machine_us() - 1, state="parked")
     store(machine_us() - 1, pause_until=machine_us() + 60_000_000)
     assert await rings(0.3) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "heard"),
+    [
+        (-60, "live", [{"rounds": 1}]),
+        (-60, "parked", []),
+        (+60, "live", []),
+    ],
+)
+async def test_a_full_round_that_somebody_wants_rings_when_it_could_be_carried_out(
+    store, wanted, state, heard
+):
+    store(machine_us() + 60_000_000, state=state)
+    db = Database.open(Settings.load())
+    with db.write() as connection:
+        connection.execute(update(mailbox).values(round_wanted_at=graph_us() + wanted * 1_000_000))
+    db.close()
+    assert await rings(0.3) == heard
 
 
 async def test_a_home_without_a_database_is_no_reason_to_fail_nor_to_make_one(home):

@@ -133,6 +133,14 @@ def test_every_hour_since_watching_began_has_a_file_if_need_be_without_rows(
     assert export(db, settings).sealed == []
 
 
+def test_a_tenant_that_is_gone_gets_no_more_hours(db: Database, settings: Settings) -> None:
+    lake.add_tenant(db, watch_from=graph_now() - timedelta(hours=5))
+    with db.write() as connection:
+        connection.execute(text("UPDATE tenant SET state = 'gone'"))
+
+    assert export(db, settings).sealed == []
+
+
 def test_a_late_event_replaces_the_hour_and_only_that(db: Database, settings: Settings) -> None:
     lake.commit(db, settings, [lake.event(1), lake.event(4000)])
     export(db, settings)

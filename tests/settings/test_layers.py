@@ -101,3 +101,15 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path):
 
     with pytest.raises(SettingsError, match=r"settings\.toml: cannot be read as TOML"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["", "/further/down"])
+def test_a_home_that_is_a_file_is_said_to_be_no_folder(tmp_path: Path, below: str):
+    (tmp_path / "home").touch()
+
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path / f"home{below}")
+
+    (fault,) = refused.value.faults
+    assert fault.startswith("OUTLOOK_LAKE_HOME=")
+    assert fault.endswith("a file is there; expected a folder")

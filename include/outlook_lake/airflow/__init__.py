@@ -23,6 +23,7 @@ from outlook_lake.airflow.runs import (
     not_over_yet,
     remove_old_task_logs,
     run_step,
+    was_asked_for,
 )
 from outlook_lake.airflow.sensor import NotificationSensor
 
@@ -45,4 +46,5 @@ __all__ = [
     "remove_old_task_logs",
     "run_step",
     "tenant_connection",
+    "was_asked_for",
 ]

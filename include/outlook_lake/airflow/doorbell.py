@@ -2,7 +2,7 @@
 
 A ring is never the work list. Events of an asset can be stranded behind `max_active_runs`, and
 lost while a DAG is paused; so the trigger looks at what is *there* (segments, hints that are
-due) and rings again while work remains and nobody is at it.
+due, rounds that somebody wants) and rings again while work remains and nobody is at it.
 """
 
 from __future__ import annotations
@@ -87,13 +87,14 @@ class _Bell:
         self.window = Window(settings)
 
     def look(self) -> dict[str, int]:
-        """What waits: numbers of segments, dead receivers' segments, due hints. Empty = nothing."""
+        """How many segments wait, also dead receivers'; 1 for due hints and for wanted rounds."""
         if self._everyone_drains():
             return {}
         waiting = {
             "segments": _count(self.settings.staging / "ready"),
             "abandoned": _abandoned(self.settings.staging / "open"),
             "due": self._due(),
+            "rounds": self._rounds(),
         }
         return {name: count for name, count in waiting.items() if count}
 
@@ -106,6 +107,12 @@ class _Bell:
         from outlook_lake.clock import machine_us
 
         return int(self.window.first(DUE, {"now": machine_us()}) is not None)
+
+    def _rounds(self) -> int:
+        """1 when a full round that somebody wants could be carried out now."""
+        from outlook_lake.looks.waiting import waiting
+
+        return int(bool(self.window.ask(waiting)))
 
 
 def doorbell() -> Asset:

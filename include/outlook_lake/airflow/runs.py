@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from outlook_lake.airflow.connections import tenant_connection
 from outlook_lake.airflow.variable import current_settings
 
-__all__ = ["hour_of", "not_over_yet", "remove_old_task_logs", "run_step"]
+__all__ = ["hour_of", "not_over_yet", "remove_old_task_logs", "run_step", "was_asked_for"]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,16 @@ def hour_of(interval_start: datetime | None) -> str | None:
     from outlook_lake.clock import hour_name
 
     return None if interval_start is None else hour_name(interval_start)
+
+
+def was_asked_for(dag_run: Any) -> bool:
+    """Whether a person (or a program in their place) wanted this run: by hand, or a backfill."""
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type)) in ("manual", "backfill")
+
+
+def is_backfill(dag_run: Any) -> bool:
+    """Whether somebody selected this run's interval."""
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type)) == "backfill"
 
 
 def not_over_yet(hour: str | None) -> NoReturn:

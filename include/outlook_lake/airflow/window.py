@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Row
+    from sqlalchemy import Connection, Engine, Row
 
     from outlook_lake.settings import Settings
 
 __all__ = ["Window"]
+
+Answer = TypeVar("Answer")
 
 
 class Window:
@@ -22,7 +24,13 @@ class Window:
 
     def first(self, query: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
         """The first row; None also while there is no database, no table, or a migration."""
-        from sqlalchemy import create_engine, text
+        from sqlalchemy import text
+
+        return self.ask(lambda connection: connection.execute(text(query), parameters).first())
+
+    def ask(self, question: Callable[[Connection], Answer]) -> Answer | None:
+        """What `question` finds in the database; None as for `first`."""
+        from sqlalchemy import create_engine
         from sqlalchemy.exc import OperationalError, ProgrammingError
 
         from outlook_lake.state.database import url_of
@@ -34,7 +42,7 @@ class Window:
             self._engine = create_engine(url_of(self.settings), pool_size=1, hide_parameters=True)
         try:
             with self._engine.connect() as connection:
-                return connection.execute(text(query), parameters).first()
+                return question(connection)
         except (OperationalError, ProgrammingError):
             return None
 

@@ -71,7 +71,8 @@ _PARTS = text(
     "ORDER BY part.seq"
 )
 _EXPECTED = text(
-    "SELECT domain_id, watch_from FROM tenant WHERE watch_from IS NOT NULL ORDER BY domain_id"
+    "SELECT domain_id, watch_from FROM tenant "
+    "WHERE watch_from IS NOT NULL AND state <> 'gone' ORDER BY domain_id"
 )
 _KNOWN = text("SELECT hour FROM hour WHERE domain_id = :domain_id")
 _ADD_HOUR = text(

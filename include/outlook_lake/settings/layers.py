@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,13 +41,23 @@ class Told:
 def read_layers(home: Path, env: Mapping[str, str], groups: Mapping[str, type[Any]]) -> Told:
     """All layers, the weakest first. `groups`: the dataclass of each group of settings."""
     told = Told()
+    files: tuple[_Said, ...] = ()
+    if not _may_be_folder(home):
+        told.faults.append(f"{PREFIX}HOME={home}: a file is there; expected a folder")
+    else:
+        files = (*_of_file(home / FILE, told.faults), *_of_copy(home / COPY, told.faults))
     for said in (
-        *_of_file(home / FILE, told.faults),
-        *_of_copy(home / COPY, told.faults),
+        *files,
         *_of_environment(env, groups),
     ):
         _take(told, groups, said)
     return told
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether it is a folder, or could be made: nothing on the way to it is a file."""
+    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+    return there.is_dir()
 
 
 @dataclass(frozen=True, slots=True)
