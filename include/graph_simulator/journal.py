@@ -37,6 +37,8 @@ class Row(msgspec.Struct):
     observable: bool
     by: str
     dates: dict[str, str] | None
+    object: str | None = None
+    """The folder or rule an act was about."""
 
 
 class Journal:
@@ -64,12 +66,13 @@ class Journal:
         bumped: bool = False,
         observable: bool = False,
         by: str = "owner",
+        about: str | None = None,
     ) -> int:
         """Append what somebody did; returns the row's number."""
         self.acts += 1
         return self._append(
             at, mailbox, "act", item, action, field, from_folder, to_folder, state, bumped,
-            observable, by,
+            observable, by, about,
         )  # fmt: skip
 
     def served(self, at: int, mailbox: str, item: Item, state: str, folder: str | None) -> int:
@@ -93,6 +96,7 @@ class Journal:
         bumped: bool,
         observable: bool,
         by: str,
+        about: str | None = None,
     ) -> int:
         self.number += 1
         dates = None
@@ -119,6 +123,7 @@ class Journal:
             observable=observable,
             by=by,
             dates=dates,
+            object=about,
         )
         self._store.write_line(self.number, _encode(row))
         return self.number

@@ -187,7 +187,7 @@ def test_deleting_a_folder_takes_its_messages_along(world: World) -> None:
     world.act(ADA, "delete_folder", folder="Doomed")
     deleted, gone = rows(world)[-2:]
     assert (deleted["action"], deleted["item"]) == ("email_deleted", item)
-    assert gone["action"] == "folder_deleted" and not gone["observable"]
+    assert gone["action"] == "folder_deleted" and gone["observable"] and gone["object"]
     with pytest.raises(ActRefused, match="names no folder"):
         world.act(ADA, "move", item=item, to="Doomed")
 

@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[str, dict[str, float]]] = {
     "lag": ("what changed in the last `seconds` (machine) is not shown yet", {"seconds": 5.0}),
     "404_after_notification": ("a new item is not found for `seconds` (machine)", {"seconds": 5.0}),
     "quota": ("delta is refused: the mailbox is full", {}),
+    "wrong_counts": ("a folder's totalItemCount is off by `off`", {"off": -1}),
     "foreign_next_link": ("a next link points at another host", {}),
     "clock_skew": ("`Date` is off by `seconds`", {"seconds": 90.0}),
     "bad_item_id": ("a notification names an item id that is no id", {}),
@@ -299,6 +300,11 @@ class Faults:
     def empties_page(self, box: Box) -> bool:
         """Whether a delta page comes empty."""
         return self.strike("empty_pages", mailbox=box.mailbox.aad_id) is not None
+
+    def miscounts(self, box: Box) -> int:
+        """By how much a folder's count of items is off."""
+        fault = self.strike("wrong_counts", mailbox=box.mailbox.aad_id) if self._on else None
+        return int(fault.params["off"]) if fault else 0
 
     def foreign_link(self, parts: list[str]) -> bool:
         """Whether a next link points elsewhere."""

@@ -27,6 +27,7 @@ CONTENT_ROLES = ("Mail.Read", "Mail.ReadWrite")
 SETTINGS_ROLES = ("MailboxSettings.Read", "MailboxSettings.ReadWrite")
 USER_ROLES = ("User.Read.All", "Directory.Read.All")
 GROUP_ROLES = ("GroupMember.Read.All", "Group.Read.All", "Directory.Read.All")
+TRACE_ROLES = ("ExchangeMessageTrace.Read.All",)
 ORGANIZATION_ROLES = ("Organization.Read.All", "Directory.Read.All")
 
 
@@ -72,6 +73,11 @@ class Caller:
     def need_organization(self) -> None:
         """Raises GraphError (403) without Organization.Read.All."""
         self._need_directory(ORGANIZATION_ROLES)
+
+    def need_traces(self) -> None:
+        """Raises GraphError (403) without ExchangeMessageTrace.Read.All."""
+        if not self.may(TRACE_ROLES):
+            raise GraphError(403, "Forbidden", "Insufficient privileges to complete the operation.")
 
     def _need_directory(self, roles: tuple[str, ...]) -> None:
         if not self.may(roles):

@@ -19,11 +19,16 @@ from graph_simulator.world.model import Folder
 __all__ = ["folders_delta", "get_folder", "list_folders", "list_rules"]
 
 
-def _row(box: Box, folder: Folder, call: Call, select: str | None) -> dict[str, Any]:
+def _row(
+    service: Service, box: Box, folder: Folder, call: Call, select: str | None
+) -> dict[str, Any]:
     row = folder_row(box, folder)
+    row["totalItemCount"] += service.faults.miscounts(box)
+    row["totalItemCount"] = max(0, row["totalItemCount"])
     if select:
         names = {name.lower(): name for name in row}
-        chosen = {"id": row["id"]}
+        always = ("@odata.type", "id")
+        chosen: dict[str, Any] = {name: row[name] for name in always if name in row}
         for raw in select.split(","):
             name = names.get(raw.strip().lower())
             if name is None:
@@ -44,7 +49,7 @@ def get_folder(service: Service, call: Call) -> Answer:
     box = find_box(service.world, call)
     folder = find_folder(service.world, box, call.parts[3])
     link = f"{call.base}/$metadata#users('{quote(call.parts[1])}')/mailFolders/$entity"
-    row = _row(box, folder, call, call.query.get("$select"))
+    row = _row(service, box, folder, call, call.query.get("$select"))
     return Answer(200, {"@odata.context": link, **row})
 
 
@@ -68,7 +73,7 @@ def list_folders(service: Service, call: Call) -> Answer:
     if call.query.get("$count", "").lower() == "true":
         body["@odata.count"] = len(folders)
     page = folders[skip : skip + size]
-    body["value"] = [_row(box, f, call, call.query.get("$select")) for f in page]
+    body["value"] = [_row(service, box, f, call, call.query.get("$select")) for f in page]
     if skip + size < len(folders):
         body["@odata.nextLink"] = service.link(next_link(call, skip=skip + size), call)
     return Answer(200, body)
@@ -119,7 +124,7 @@ def folders_delta(service: Service, call: Call) -> Answer:
     body["value"] = [
         {"id": folder_id(f.number), "@removed": {"reason": "deleted"}}
         if f.gone
-        else _row(box, f, call, select)
+        else _row(service, box, f, call, select)
         for f in page
     ]
     return Answer(200, body)

@@ -1,7 +1,7 @@
 """Graph's throttling, on machine time: real 429s with a Retry-After, and who ignored them.
 
 Per mailbox 4 requests at once and 10,000 in 10 minutes; per tenant 500 subscription writes and
-25 subscription lists in 20 seconds.
+25 subscription lists in 20 seconds, 100 message traces in 5 minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ AT_ONCE = 4
 REQUESTS, REQUESTS_SPAN_S = 10_000, 600.0
 WRITES, WRITES_SPAN_S = 500, 20.0
 LISTS, LISTS_SPAN_S = 25, 20.0
+TRACES, TRACES_SPAN_S = 100, 300.0
 
 
 class Window:
@@ -106,6 +107,13 @@ class Limits:
         if wait:
             self._stats.throttled["subscription_calls"] += 1
             raise _too_many("TooManyRequests", "Too many requests on subscriptions.", wait)
+
+    def count_trace_call(self, tenant: int) -> None:
+        """Count a message trace. Raises GraphError (429) over the tenant's limit."""
+        wait = self._window("traces", tenant, TRACES, TRACES_SPAN_S)
+        if wait:
+            self._stats.throttled["trace_calls"] += 1
+            raise _too_many("TooManyRequests", "Too many message traces.", wait)
 
     def _window(self, kind: str, number: int, limit: int, span: float) -> float:
         window = self._windows.get((kind, number))

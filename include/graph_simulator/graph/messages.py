@@ -13,6 +13,7 @@ from graph_simulator.graph.render import Renderer, etag, selection
 from graph_simulator.graph.scope import find_box, find_folder, find_item, item_not_found
 from graph_simulator.graph.service import Service
 from graph_simulator.world import content
+from graph_simulator.world.box import Box
 from graph_simulator.world.model import Folder, Item
 
 __all__ = ["attachments", "get_message", "list_messages", "next_link"]
@@ -118,11 +119,7 @@ def list_messages(service: Service, call: Call) -> Answer:
             "$select", "$top", "$skip", "$orderby", "$filter", "$count"
         ):  # fmt: skip
             raise GraphError(400, "ErrorInvalidUrlQuery", f"{name[:20]} is not supported.")
-    if folder is not None:
-        items = [box.items[number] for number in box.numbers(folder.number)]
-    else:
-        dumpster = {f.number for f in box.folders.values() if not box.below_root(f)}
-        items = [i for i in box.items.values() if not i.gone and i.folder not in dumpster]
+    items = _shown(box, folder)
     if "$filter" in call.query:
         for test in clauses(call.query["$filter"]):
             items = [item for item in items if test(item)]
@@ -142,6 +139,16 @@ def list_messages(service: Service, call: Call) -> Answer:
     if skip + size < len(items):
         body["@odata.nextLink"] = service.link(next_link(call, skip=skip + size), call)
     return Answer(200, body)
+
+
+def _shown(box: Box, folder: Folder | None) -> list[Item]:
+    """What a folder, or the mailbox without its dumpster, shows."""
+    if folder is None:
+        dumpster = {f.number for f in box.folders.values() if not box.below_root(f)}
+        return [i for i in box.items.values() if not i.gone and i.folder not in dumpster]
+    if folder.search:
+        return box.found()
+    return [box.items[number] for number in box.numbers(folder.number)]
 
 
 def _order(items: list[Item], text: str) -> None:

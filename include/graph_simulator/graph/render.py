@@ -158,17 +158,23 @@ def selection(call: Call) -> tuple[str, ...]:
 
 def folder_row(box: Box, folder: Folder) -> dict[str, Any]:
     """A mail folder with its counts."""
-    members = box.members[folder.number]
-    return {
+    row = {
         "id": folder_id(folder.number),
         "displayName": folder.name,
         "parentFolderId": folder_id(folder.parent),
         "childFolderCount": len(box.children(folder.number)),
-        "unreadItemCount": box.unread(folder.number),
-        "totalItemCount": len(members),
-        "sizeInBytes": 20_000 * len(members),
+        "unreadItemCount": 0,
+        "totalItemCount": 0,
+        "sizeInBytes": 0,
         "isHidden": folder.hidden,
     }
+    if folder.search:
+        many = len(box.found())
+        kind = "#microsoft.graph.mailSearchFolder"
+        return {"@odata.type": kind, **row, "unreadItemCount": many, "totalItemCount": many}
+    many = len(box.members[folder.number])
+    row["unreadItemCount"] = box.unread(folder.number)
+    return {**row, "totalItemCount": many, "sizeInBytes": 20_000 * many}
 
 
 def user_row(mailbox: Mailbox, licensed: bool = True) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graph_simulator.errors import GraphError
-from graph_simulator.graph import directory, folders, messages, users
+from graph_simulator.graph import directory, folders, messages, tracing, users
 from graph_simulator.graph.call import Answer, Call
 from graph_simulator.graph.delta import message_delta
 from graph_simulator.graph.service import Service
@@ -23,6 +23,7 @@ _TREE: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("users", "delta"): ("users_delta", users.users_delta),
     ("users", "*"): ("user", users.get_user),
     ("users", "*", "mailboxsettings"): ("settings", users.get_settings),
+    ("admin", "exchange", "tracing", "messagetraces"): ("traces", tracing.message_traces),
     ("organization",): ("organization", directory.get_organization),
     ("groups", "*"): ("group", directory.get_group),
     ("groups", "*", "members"): ("members", directory.list_members),

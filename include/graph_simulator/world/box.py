@@ -185,6 +185,17 @@ class Box:
         """How many unread items a folder holds."""
         return sum(not item.read for item in self.members[folder].values())
 
+    def found(self) -> list[Item]:
+        """What a search folder shows: unread messages below the visible root."""
+        hidden = {f.number for f in self.folders.values() if not self.below_root(f)}
+        return [
+            item
+            for number, members in self.members.items()
+            if number not in hidden
+            for item in members.values()
+            if not item.read
+        ]
+
     def children(self, parent: int, *, hidden: bool = False) -> list[Folder]:
         """The folders directly under `parent`, by name."""
         found = [

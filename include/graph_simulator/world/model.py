@@ -46,6 +46,8 @@ WELL_KNOWN: dict[str, tuple[str, str, bool, str | None]] = {
     "conflicts": ("other", "Conflicts", True, "syncissues"),
     "recoverableitemsroot": ("other", "Recoverable Items", True, "root"),
     "recoverableitemsdeletions": ("dumpster", "Deletions", True, "recoverableitemsroot"),
+    "recoverableitemsversions": ("dumpster", "Versions", True, "recoverableitemsroot"),
+    "recoverableitemspurges": ("dumpster", "Purges", True, "recoverableitemsroot"),
 }
 KINDS = (
     "inbox",
@@ -139,6 +141,8 @@ class Folder(msgspec.Struct, array_like=True):
     rules: list[dict[str, Any]] = []
     """Inbox rules (kept with the Inbox)."""
     rule_count: int = 0
+    search: bool = False
+    """A search folder: shows unread messages that lie elsewhere."""
 
 
 class Item(msgspec.Struct, array_like=True):

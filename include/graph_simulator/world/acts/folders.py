@@ -17,11 +17,12 @@ __all__ = ["ACTS"]
 def _result(
     world: World, box: Box, folder: Folder, at: int, action: str, field: str, by: str
 ) -> ActResult:
+    name = folder_id(folder.number)
     number = world.journal.act(
         at, box.mailbox.aad_id, action, field=field, from_folder=folder.kind,
-        to_folder=folder.kind, by=by,
+        to_folder=folder.kind, by=by, observable=not folder.search, about=name,
     )  # fmt: skip
-    return ActResult(folder_id(folder.number), number, world.when(at), mailbox=box.mailbox.aad_id)
+    return ActResult(name, number, world.when(at), mailbox=box.mailbox.aad_id)
 
 
 def _own_folder(world: World, box: Box, args: Args) -> Folder:
@@ -40,10 +41,11 @@ def _create(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
     box = open_box(world, mailbox)
     name = args.needed("name")
     parent = the_folder(world, box, args, "parent", "msgfolderroot")
-    hidden = args.truth("hidden")
+    hidden, search = args.truth("hidden"), args.truth("search")
     args.done()
     _no_namesake(box, parent.number, name, args)
     folder = box.add_folder(parent.number, name, hidden=hidden)
+    folder.search = search
     return _result(world, box, folder, at, "folder_created", "existence", args.by)
 
 

@@ -46,4 +46,6 @@ def the_folder(world: World, box: Box, args: Args, name: str, default: str = "")
                 "well-known name such as inbox, or a display name that occurs once.",
             )
         folder = alike[0]
+    if folder.search and name != "folder":
+        raise ActRefused(409, f"{args.do}: a search folder holds nothing of its own.")
     return folder

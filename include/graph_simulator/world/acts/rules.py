@@ -19,7 +19,9 @@ def _result(
     world: World, box: Box, rule_id: str, at: int, action: str, field: str, by: str
 ) -> ActResult:
     box.touch_folder(box.known["inbox"])
-    number = world.journal.act(at, box.mailbox.aad_id, action, field=field, by=by)
+    number = world.journal.act(
+        at, box.mailbox.aad_id, action, field=field, by=by, observable=True, about=rule_id
+    )
     return ActResult(rule_id, number, world.when(at), mailbox=box.mailbox.aad_id)
 
 
