@@ -28,6 +28,7 @@ class Step(StrEnum):
     CATCH_UP = "catch-up"
     EXPORT = "export"
     MAINTAIN = "maintain"
+    WITNESS = "witness"
 
 
 @guarded
@@ -38,7 +39,7 @@ def run(
     ] = None,
     hour: Annotated[
         str | None,
-        typer.Option(metavar="YYYY-MM-DDTHH", help="For catch-up and export: this hour (UTC)."),
+        typer.Option(metavar="YYYY-MM-DDTHH", help="For catch-up, export and witness: this hour."),
     ] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="For stream and prime: end when nothing is left.")

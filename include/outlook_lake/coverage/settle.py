@@ -35,6 +35,9 @@ _TOKENS_LOST = text(
     "AND m.primed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM gap g "
     "  WHERE g.mailbox_id = m.mailbox_id AND g.cause = 'token_lost' AND g.state = 'open' "
     "  AND g.to_at IS NULL) "
+    # What the witness has listed anew is in a gap of its own.
+    "AND NOT EXISTS (SELECT 1 FROM gap g "
+    "  WHERE g.mailbox_id = m.mailbox_id AND g.cause = 'witness' AND g.state = 'open') "
     "GROUP BY m.mailbox_id, m.primed_at"
 )
 _TOKENS_BACK = text(

@@ -12,6 +12,7 @@ from outlook_lake.steps.maintaining import maintain
 from outlook_lake.steps.priming import prime
 from outlook_lake.steps.streaming import stream
 from outlook_lake.steps.subscribing import subscriptions
+from outlook_lake.steps.witnessing import witness
 
 __all__ = [
     "catch_up",
@@ -24,4 +25,5 @@ __all__ = [
     "prime",
     "stream",
     "subscriptions",
+    "witness",
 ]

@@ -1,0 +1,67 @@
+"""`witness`: Graph's counts of folders against the inventory, and a round where they differ."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from outlook_lake import clock
+from outlook_lake.application import Application
+from outlook_lake.coverage import settle
+from outlook_lake.coverage.witness import Looked, look, watched
+from outlook_lake.errors import GraphError, UsageError
+
+__all__ = ["witness"]
+
+AGAIN_S = 30.0
+"""Machine time between the two looks: longer than a message is on its way to the inventory."""
+
+
+async def witness(
+    app: Application,
+    tenant: str | None = None,
+    hour: str | None = None,
+    again_s: float = AGAIN_S,
+) -> dict[str, Any]:
+    """Compare all live mailboxes, or with `hour` (`YYYY-MM-DDTHH`) that hour's share of the day.
+
+    Twenty-four runs with following hours look at every mailbox once. What differs twice becomes a
+    gap and a wanted round; what agrees again closes it. Returns counts; `troubles` names tenants
+    that could not be asked. UsageError when the inventory forgets items (`inventory.horizon_days`):
+    it cannot be compared then.
+    """
+    if app.settings.inventory.horizon_days:
+        raise UsageError(
+            "the witness compares Graph's counts with an inventory that forgets nothing: "
+            "set inventory.horizon_days to 0, or do without"
+        )
+    share = None if hour is None else clock.parse_hour(hour).hour
+    totals = {"mailboxes": 0, "agreed": 0, "differed": 0, "unclear": 0, "gaps": 0, "requests": 0}
+    troubles: list[dict[str, str]] = []
+    async with app.tenants(tenant) as works:
+        for work in works.values():
+            some = await asyncio.to_thread(watched, app.db, work.tenant_id, share)
+            try:
+                found = await look(
+                    work.client,
+                    app.db,
+                    app.settings,
+                    f"{app.run_id}:witness",
+                    some,
+                    again_s=again_s,
+                )
+            except GraphError as error:
+                troubles.append({"tenant": work.domain_id, "what": str(error)})
+                continue
+            _count(totals, len(some), found)
+    await asyncio.to_thread(settle, app.db, app.settings)
+    return {**totals, "troubles": troubles}
+
+
+def _count(totals: dict[str, int], mailboxes: int, found: Looked) -> None:
+    totals["mailboxes"] += mailboxes
+    totals["agreed"] += len(found.agreed)
+    totals["differed"] += len(found.differed)
+    totals["unclear"] += len(found.unclear)
+    totals["gaps"] += len(found.opened)
+    totals["requests"] += found.requests
