@@ -64,12 +64,13 @@ def outlook_catch_up() -> None:
         data_interval_start: datetime | None = None,
         outlet_events: Any = None,
         dag_run: Any = None,
+        ti: Any = None,
     ) -> dict[str, Any]:
         hour = hour_of(data_interval_start)
         full = True if was_asked_for(dag_run) else None
         counts = run_step("catch_up", hour=hour, tenant=(params or {}).get("tenant"), full=full)
         if counts.get("not_over"):
-            not_over_yet(hour)
+            not_over_yet(hour, ti)
         announce_hours(outlet_events, counts)
         return counts
 

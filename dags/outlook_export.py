@@ -2,9 +2,10 @@
 
 * **Owns:** `lake/events/domain_id=…/event_date=…/event_hour=HH/events.parquet`
 * **Runs:** hourly, and whenever you like. A run seals *every* dirty hour that is over, whatever
-  interval it carries
-* **Repair:** clear the run, or backfill a range: an hour is replaced in one step, never appended
-  to, and the same events give the same bytes
+  interval it carries; only a backfill's runs write exactly their own hour again
+* **Repair:** clear the run, or backfill a range (Trigger ▸ Backfill, *All Runs*): an hour is
+  replaced in one step, never appended to, and the same events give the same bytes. The note says
+  whether the rows are as before
 * **Tells:** the asset `outlook_events`, with one partition (`2026-11-24T09`, UTC) for each hour
   it wrote
 
@@ -32,6 +33,7 @@ from outlook_lake.airflow import (
     OUTLOOK_EVENTS,
     announce_hours,
     hour_of,
+    is_backfill,
     not_over_yet,
     one_tenant,
     run_step,
@@ -61,12 +63,15 @@ def outlook_export() -> None:
         params: dict[str, Any] | None = None,
         data_interval_start: datetime | None = None,
         outlet_events: Any = None,
+        dag_run: Any = None,
+        ti: Any = None,
     ) -> dict[str, Any]:
         hour = hour_of(data_interval_start)
-        counts = run_step("export", hour=hour, tenant=(params or {}).get("tenant"))
+        tenant = (params or {}).get("tenant")
+        counts = run_step("export", hour=hour, tenant=tenant, only=is_backfill(dag_run))
         announce_hours(outlet_events, counts)
         if not counts.get("sealed") and counts.get("not_over"):
-            not_over_yet(hour)
+            not_over_yet(hour, ti)
         return counts
 
     seal()

@@ -14,6 +14,17 @@ import pytest
 from outlook_lake.clock import CLOCK_ENV
 from outlook_lake.errors import UsageError
 
+
+class Told:
+    """What a task leaves behind."""
+
+    def __init__(self):
+        self.said = {}
+
+    def xcom_push(self, key, value):
+        self.said[key] = value
+
+
 NINE = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
 
@@ -36,7 +47,7 @@ def test_a_task_whose_hour_ends_in_a_moment_comes_back_just_after_it(graph_time)
     graph_time(NINE + timedelta(minutes=60, seconds=5))
     before = datetime.now(UTC)
     with pytest.raises(AirflowRescheduleException) as asked:
-        not_over_yet("2026-11-20T09")
+        not_over_yet("2026-11-20T09", Told())
     # Over at 10:02:00, it is 10:00:05; a second is added so that it is over then.
     wait = (asked.value.reschedule_date - before).total_seconds()
     assert 115 < wait < 118
@@ -49,7 +60,8 @@ def test_a_task_whose_hour_is_far_from_over_is_skipped(graph_time):
 
     graph_time(NINE + timedelta(minutes=30))
     with pytest.raises(AirflowSkipException, match="2026-11-20T09 is not over yet"):
-        not_over_yet("2026-11-20T09")
+        not_over_yet("2026-11-20T09", told := Told())
+    assert told.said == {"note": "2026-11-20T09 is not over yet in Graph's time"}
 
 
 def test_an_interval_names_the_hour_it_begins_with():

@@ -20,6 +20,7 @@ from outlook_lake.airflow.forms import disconnect_form, one_tenant
 from outlook_lake.airflow.notes import RunNotes, note_of
 from outlook_lake.airflow.runs import (
     hour_of,
+    is_backfill,
     not_over_yet,
     remove_old_task_logs,
     run_step,
@@ -40,6 +41,7 @@ __all__ = [
     "draining",
     "examine_all",
     "hour_of",
+    "is_backfill",
     "not_over_yet",
     "note_of",
     "one_tenant",

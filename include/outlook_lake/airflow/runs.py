@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 from outlook_lake.airflow.connections import tenant_connection
 from outlook_lake.airflow.variable import current_settings
 
-__all__ = ["hour_of", "not_over_yet", "remove_old_task_logs", "run_step", "was_asked_for"]
+__all__ = [
+    "hour_of",
+    "is_backfill",
+    "not_over_yet",
+    "remove_old_task_logs",
+    "run_step",
+    "was_asked_for",
+]
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +93,13 @@ def is_backfill(dag_run: Any) -> bool:
     return str(getattr(dag_run.run_type, "value", dag_run.run_type)) == "backfill"
 
 
-def not_over_yet(hour: str | None) -> NoReturn:
+def not_over_yet(hour: str | None, ti: Any) -> NoReturn:
     """Answer a run whose interval is not over in Graph time: come back in a moment, or skip.
 
     The run of an hour starts on the stroke, and the hour is over a little later
     (`lake.over_s`): the task gives its slot back and comes again then. An hour that is further
-    from its end is skipped, which is green: a later run seals it.
+    from its end is skipped, which is green, and the note of the run says why: a later run seals
+    it. `ti`: the task that runs.
     """
     from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
@@ -104,7 +112,9 @@ def not_over_yet(hour: str | None) -> NoReturn:
             raise AirflowRescheduleException(  # type: ignore[no-untyped-call]
                 machine_now() + wait + timedelta(seconds=1)
             )
-    raise AirflowSkipException(f"{hour} is not over yet in Graph's time")
+    words = f"{hour} is not over yet in Graph's time"
+    ti.xcom_push("note", words)
+    raise AirflowSkipException(words)
 
 
 def remove_old_task_logs(days: int) -> int:

@@ -1,6 +1,7 @@
 """Export: every dirty hour that is over becomes one file, whoever asks and however often.
 
-`hour(dirty_seq, sealed_seq)` is the truth about what to do; nothing else is remembered.
+`hour(dirty_seq, sealed_seq)` is the truth about what to do; nothing else is remembered. Only who
+names one hour has that one written again, dirty or not.
 
     lease the hour ─▶ read its parts ─▶ stage the file ─▶ renew the lease ─▶ replace
                    ─▶ commit sealed_seq WHERE the fence holds ─▶ log/live.parquet
@@ -48,8 +49,9 @@ _DIRTY = text(
 _TAKE = text(
     "UPDATE hour SET lease_by = :owner, lease_until = :until, fence = fence + 1 "
     "WHERE domain_id = :domain_id AND hour = :hour AND lease_until < :now "
-    "AND dirty_seq > sealed_seq RETURNING fence, dirty_seq"
+    "AND (dirty_seq > sealed_seq OR :rewrite) RETURNING fence, dirty_seq, sealed_seq, digest"
 )
+_NAMED = text("SELECT domain_id, hour FROM hour WHERE hour = :hour ORDER BY domain_id")
 _RENEW = text(
     "UPDATE hour SET lease_until = :until "
     "WHERE domain_id = :domain_id AND hour = :hour AND fence = :fence AND lease_until > :now"
@@ -83,7 +85,10 @@ _ADD_HOUR = text(
 
 @dataclass(frozen=True, slots=True)
 class SealedHour:
-    """An hour whose file was replaced; `repeats` rows had an event id that was there already."""
+    """An hour whose file was replaced; `repeats` rows had an event id that was there already.
+
+    `changed`: there was no file before, or one of other rows.
+    """
 
     domain_id: str
     hour: str
@@ -92,6 +97,7 @@ class SealedHour:
     digest: str
     repeats: int
     seconds: float
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +130,16 @@ def export(
     *,
     hour: str | None = None,
     tenant: str | None = None,
+    only: bool = False,
     run_id: str = "cli",
 ) -> ExportReport:
     """Seal every dirty hour that is over, whatever interval was asked for.
 
     `hour` (`YYYY-MM-DDTHH`) is the interval of the run: when it is not over yet the report
-    says so. `tenant` is a domain_id and limits the work to it. One hour's trouble is reported
-    in `failed` and does not stop the others. Returns when no hour is left that is dirty and
-    over; hours in the hands of another exporter are waited for.
+    says so. With `only` exactly this hour is written again, dirty or not, and no other; a tenant
+    that was not watched then has no such hour. `tenant` is a domain_id and limits the work to it.
+    One hour's trouble is reported in `failed` and does not stop the others. Returns when no hour
+    is left that is dirty and over; hours in the hands of another exporter are waited for.
     """
     report = ExportReport()
     if hour is not None and not is_over(layout.check_hour(hour), settings):
@@ -141,12 +149,17 @@ def export(
     patience = time.monotonic() + LEASE_S + 5
     given_up: set[tuple[str, str]] = set()
     while True:
-        dirty = _dirty(db, settings, tenant, report)
-        todo = [place for place in dirty if place not in given_up]
+        if only and hour is not None:
+            done = {(one.domain_id, one.hour) for one in report.sealed}
+            wanted = [] if report.not_over else _named(db, hour, tenant)
+            wanted = [place for place in wanted if place not in done]
+        else:
+            wanted = _dirty(db, settings, tenant, report)
+        todo = [place for place in wanted if place not in given_up]
         if not todo:
             break
         sealed_before = len(report.sealed)
-        busy = _export_all(db, settings, todo, owner, report)
+        busy = _export_all(db, settings, todo, owner, report, rewrite=only)
         given_up |= {(one.domain_id, one.hour) for one in report.failed}
         if not busy and len(report.sealed) == sealed_before:
             continue
@@ -174,6 +187,12 @@ def _dirty(
     over = [row for row in mine if is_over(row[1], settings)]
     report.waiting = len(mine) - len(over)
     return over
+
+
+def _named(db: Database, hour: str, tenant: str | None) -> list[tuple[str, str]]:
+    with db.read() as connection:
+        rows = connection.execute(_NAMED, {"hour": hour}).all()
+    return [(row.domain_id, row.hour) for row in rows if tenant in (None, row.domain_id)]
 
 
 def _add_missing_hours(db: Database, settings: Settings, tenant: str | None) -> None:
@@ -210,13 +229,15 @@ def _export_all(
     todo: list[tuple[str, str]],
     owner: str,
     report: ExportReport,
+    *,
+    rewrite: bool,
 ) -> list[tuple[str, str]]:
     """Work through the hours, two side by side where there are several; returns the busy ones."""
     workers = max(1, min(settings.lake.threads, len(todo)))
 
     def one(place: tuple[str, str]) -> SealedHour | FailedHour | None:
         try:
-            return _export_hour(db, settings, place, owner, workers)
+            return _export_hour(db, settings, place, owner, workers, rewrite)
         except LeaseLostError:
             return None
         except OutlookLakeError as error:
@@ -230,14 +251,18 @@ def _export_all(
 
 
 def _export_hour(
-    db: Database, settings: Settings, place: tuple[str, str], owner: str, workers: int
+    db: Database,
+    settings: Settings,
+    place: tuple[str, str],
+    owner: str,
+    workers: int,
+    rewrite: bool,
 ) -> SealedHour | None:
     started = time.monotonic()
     key = {"domain_id": place[0], "hour": place[1]}
+    lease = {"owner": owner, "until": _until(), "now": machine_us(), "rewrite": rewrite}
     with db.write() as connection:
-        taken = connection.execute(
-            _TAKE, {**key, "owner": owner, "now": machine_us(), "until": _until()}
-        ).first()
+        taken = connection.execute(_TAKE, {**key, **lease}).first()
         if taken is None:
             return None
         parts = tuple(
@@ -263,6 +288,7 @@ def _export_hour(
         digest=staged.footer.digest,
         repeats=staged.repeats,
         seconds=round(time.monotonic() - started, 3),
+        changed=taken.sealed_seq < 0 or staged.footer.digest != taken.digest,
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from outlook_lake import clock
 from outlook_lake.application import Application
+from outlook_lake.coverage import settle
 from outlook_lake.events.apply import Applied, Applier
 from outlook_lake.hints.land import land
 from outlook_lake.lake.export import export as export_hours
@@ -22,6 +23,7 @@ from outlook_lake.looks.walk import Walk
 from outlook_lake.state import leases
 from outlook_lake.steps.priming import streams_of, troubles_of, walker_of
 from outlook_lake.steps.streaming import stop_requested
+from outlook_lake.steps.telling import added_hours, newest_batch, proof_of, told_of_catch_up
 
 __all__ = ["catch_up"]
 
@@ -65,8 +67,9 @@ async def catch_up(
     hour that ended over half an hour ago, for mailboxes that want one, and for each mailbox every
     `looks.full_every_h`; else they are hot (docs/decisions/hot-folders.md). `full` False keeps
     to what is due. `lane` of `lanes` takes its share of the mailboxes. Ends by answering the
-    hints the rounds made and by exporting the hours that became dirty. `troubles` names tenants
-    that could not be served.
+    hints the rounds made, by exporting the hours that became dirty, and by closing the gaps that
+    are proven now. `added` are the events this run found, by hour; `troubles` names tenants that
+    could not be served.
     """
     now = clock.graph_us()
     target = now // SECOND_US * SECOND_US  # a round is dated by Graph's Date, cut to the second
@@ -79,6 +82,7 @@ async def catch_up(
     share = {"lane": lane, "lanes": lanes}
     due = _due(app, target, tenant, now, full, share)
     owner = f"{app.run_id}:catch-up{lane}"
+    newest = newest_batch(app.db)
     # What was announced already is a hint first: no round takes it for unannounced.
     await asyncio.to_thread(land, app.db, app.settings, owner)
     async with app.tenants(tenant) as works, renewing(app.db, owner, app.settings):
@@ -116,15 +120,22 @@ async def catch_up(
     report = await asyncio.to_thread(
         export_hours, app.db, app.settings, tenant=tenant, run_id=owner
     )
+    settled = await asyncio.to_thread(settle, app.db, app.settings)
+    added = added_hours(app.db, owner, newest)
+    proof = None if hour is None else proof_of(app.db, hour, tenant)
+    all_read = sum(one.full for one in due)
     return {
+        "note": told_of_catch_up(hour, proof, len(ran.done), all_read, added),
         "mailboxes": len(due),
         "rounds": len(ran.done),
-        "full": sum(one.full for one in due),
+        "full": all_read,
         "gave_up": ran.gave_up,
         "unproven": _unproven(app, target, tenant, share),
         "requests": requests,
         "observations": applied.observations,
         "events": applied.events,
+        "added": added,
+        "gaps": {"filled": settled.filled, "partial": settled.partial, "opened": settled.opened},
         "hints_made": applied.postponed,
         "sealed": [f"{one.domain_id}/{one.hour}" for one in report.sealed],
         "troubles": troubles_of(works, ran.troubles),
