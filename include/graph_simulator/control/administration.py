@@ -82,10 +82,11 @@ class Administration:
         body = await body_of(request)
         only(
             body, "tenants", "domain", "mailboxes", "seed", "history", "roles", "shared", "rooms",
-            "guests",
+            "guests", "large",
         )  # fmt: skip
         mailboxes, history = _count(body, "mailboxes", 0, 200_000), _count(body, "history", 20)
         extra = {kind: _count(body, kind, 0, 10_000) for kind in ("shared", "rooms", "guests")}
+        extra["large"] = _count(body, "large", 0, 8_000_000)
         tenant = self._world.create_tenant(
             str(body.get("domain", "")), mailboxes, seed=body.get("seed"), history=history,
             roles=body.get("roles"),

@@ -119,14 +119,10 @@ def list_messages(service: Service, call: Call) -> Answer:
             "$select", "$top", "$skip", "$orderby", "$filter", "$count"
         ):  # fmt: skip
             raise GraphError(400, "ErrorInvalidUrlQuery", f"{name[:20]} is not supported.")
-    items = _shown(box, folder)
-    if "$filter" in call.query:
-        for test in clauses(call.query["$filter"]):
-            items = [item for item in items if test(item)]
-    _order(items, call.query.get("$orderby", "receivedDateTime desc"))
+    numbers = _numbers(box, folder, call)
     size = call.number("$top", 1, 1000) or call.page_size or 10
     skip = call.number("$skip", 0, 10**9) or 0
-    page = items[skip : skip + size]
+    page = [box.items[number] for number in numbers[skip : skip + size]]
     render = Renderer(world, box, call.immutable)
     for item in page:
         service.shown(box, item, call.at, fields)
@@ -134,11 +130,25 @@ def list_messages(service: Service, call: Call) -> Answer:
         "@odata.context": f"{call.base}/$metadata#users('{quote(call.parts[1])}')/messages"
     }
     if call.query.get("$count", "").lower() == "true":
-        body["@odata.count"] = len(items)
+        body["@odata.count"] = len(numbers)
     body["value"] = [render.row(item, fields) for item in page]
-    if skip + size < len(items):
+    if skip + size < len(numbers):
         body["@odata.nextLink"] = service.link(next_link(call, skip=skip + size), call)
     return Answer(200, body)
+
+
+def _numbers(box: Box, folder: Folder | None, call: Call) -> list[int]:
+    """Numbers of what a list shows, in its order. Raises GraphError (400)."""
+    order = call.query.get("$orderby", "receivedDateTime desc")
+    plain = "$filter" not in call.query and order.lower() == "receiveddatetime desc"
+    if plain and folder is not None and not folder.search:
+        return box.by_date(folder.number)
+    items = _shown(box, folder)
+    if "$filter" in call.query:
+        for test in clauses(call.query["$filter"]):
+            items = [item for item in items if test(item)]
+    _order(items, order)
+    return [item.number for item in items]
 
 
 def _shown(box: Box, folder: Folder | None) -> list[Item]:

@@ -8,10 +8,12 @@ generation, and whether it is still there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
 from graph_simulator.store import Store
+from graph_simulator.world.bulk import Bulk, LazyItems, LazyMembers
 from graph_simulator.world.model import WELL_KNOWN, Folder, Item, Mailbox
 
 __all__ = ["Box", "state_of"]
@@ -49,6 +51,7 @@ class Box:
         self.left_at: dict[tuple[int, int], int] = {}
         """(folder, item) -> generation in which the item last left the folder."""
         self._sorted: dict[int, list[int]] = {}
+        self._bulk: Bulk | None = None
         if mailbox.filled:
             self._load()
 
@@ -57,10 +60,15 @@ class Box:
         low, high = self.mailbox.number << 24, (self.mailbox.number + 1) << 24
         for body in self._store.bodies("folder", low, high):
             self._enter_folder(_folder(body))
+        if self.mailbox.bulk:
+            self.open_bulk()
         moved: dict[int, list[tuple[int, int]]] = {number: [] for number in self.folders}
         for body in self._store.bodies("item", low, high):
             item = _item(body)
             self.items[item.number] = item
+            home = self._bulk.home(item.number) if self._bulk else 0
+            if home and (item.gone or item.folder != home):
+                del self.members[home][item.number]
             if not item.gone:
                 self.members[item.folder][item.number] = item
                 moved[item.folder].append((item.change, item.number))
@@ -77,6 +85,13 @@ class Box:
         self.changes[folder.number] = {}
         if folder.well_known:
             self.known[folder.well_known] = folder
+
+    def open_bulk(self) -> None:
+        """Let the old mail of a large mailbox lie in its folders, before anything else does."""
+        self._bulk = Bulk(self.mailbox, self.known)
+        items = self.items = LazyItems(self._bulk)
+        for folder, span in self._bulk.spans.items():
+            self.members[folder] = LazyMembers(self._bulk, items, span)
 
     def add_well_known(self) -> None:
         """Make the folders every mailbox has."""
@@ -136,6 +151,7 @@ class Box:
         log = self.changes[item.folder]
         log.pop(item.number, None)
         log[item.number] = item.change
+        self.items[item.number] = item  # from now on it is kept, also when it was bulk
         self._store.put("item", item.number, item)
 
     def relocate(self, item: Item, target: Folder) -> None:
@@ -151,6 +167,7 @@ class Box:
         """Take an item out of the mailbox for good; its row stays, for what is shown of it."""
         self._leave(item)
         item.gone = True
+        self.items[item.number] = item
         self._store.put("item", item.number, item)
 
     def bury(self, item: Item) -> None:
@@ -160,7 +177,12 @@ class Box:
         self._store.put("item", item.number, item)
 
     def keep(self, item: Item) -> None:
-        """Keep an item's row without calling it changed (what it was shown as)."""
+        """Keep an item's row without calling it changed (what it was shown as).
+
+        Untouched bulk mail is not kept: it would cost what making it lazily saves.
+        """
+        if item.number not in self.items:
+            return
         self._store.put("item", item.number, item)
 
     def _leave(self, item: Item) -> None:
@@ -181,18 +203,30 @@ class Box:
             self._sorted[folder] = found
         return found
 
+    def by_date(self, folder: int) -> list[int]:
+        """Numbers of the items in a folder, the last received first."""
+        members = self.members[folder]
+        if isinstance(members, LazyMembers):
+            return members.by_date()
+        return sorted(members, key=lambda n: (members[n].received, n), reverse=True)
+
     def unread(self, folder: int) -> int:
         """How many unread items a folder holds."""
-        return sum(not item.read for item in self.members[folder].values())
+        return sum(not item.read for item in self._not_bulk(folder))
+
+    def _not_bulk(self, folder: int) -> Iterable[Item]:
+        """The items of a folder without untouched bulk mail, which is all read."""
+        members = self.members[folder]
+        return members.changed() if isinstance(members, LazyMembers) else members.values()
 
     def found(self) -> list[Item]:
         """What a search folder shows: unread messages below the visible root."""
         hidden = {f.number for f in self.folders.values() if not self.below_root(f)}
         return [
             item
-            for number, members in self.members.items()
+            for number in self.members
             if number not in hidden
-            for item in members.values()
+            for item in self._not_bulk(number)
             if not item.read
         ]
 

@@ -41,9 +41,20 @@ def add_guest(world: World, tenant: Tenant, mail: str, name: str = "") -> Mailbo
 
 
 def add_others(
-    world: World, tenant: Tenant, *, shared: int = 0, rooms: int = 0, guests: int = 0
+    world: World,
+    tenant: Tenant,
+    *,
+    shared: int = 0,
+    rooms: int = 0,
+    guests: int = 0,
+    large: int = 0,
 ) -> None:
-    """Shared mailboxes and rooms (their accounts are disabled), and guests."""
+    """Shared mailboxes and rooms (their accounts are disabled), guests, and a large mailbox.
+
+    `large` = how many old messages it holds; they are made when they are looked at.
+    """
+    if large:
+        world.add_mailbox(tenant, f"large@{tenant.domain}", "Large", bulk=large)
     for word, purpose, many in (("shared", "shared", shared), ("room", "room", rooms)):
         for n in range(1, many + 1):
             address = f"{word}-{n:03d}@{tenant.domain}"

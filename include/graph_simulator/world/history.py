@@ -35,6 +35,9 @@ def fill(box: Box, seed: int, colleagues: list[str]) -> None:
     mailbox = box.mailbox
     dice = random.Random(f"{seed}/{mailbox.aad_id}/history")
     box.add_well_known()
+    if mailbox.bulk:
+        mailbox.items = mailbox.bulk
+        box.open_bulk()
     root, inbox = box.known["msgfolderroot"].number, box.known["inbox"].number
     projects = box.add_folder(root, "Projects")
     own = [

@@ -125,6 +125,8 @@ class Mailbox(msgspec.Struct, array_like=True):
     """Properties of the user that changed since, each with the `user_change` of the last time."""
     mail: str | None = None
     """The guest's own address; None: a member, whose address is `address`."""
+    bulk: int = 0
+    """How many old messages it has that are made when they are looked at."""
 
 
 class Folder(msgspec.Struct, array_like=True):

@@ -147,8 +147,9 @@ class World:
         title: str = "Employee",
         purpose: str = "user",
         mail: str | None = None,
+        bulk: int = 0,
     ) -> Mailbox:
-        """Make a person with a mailbox, or (`mail`) a guest without one.
+        """Make a person with a mailbox (`bulk` = old mail in it), or (`mail`) a guest without one.
 
         Raises ControlRefused (409) when the address is taken.
         """
@@ -178,6 +179,7 @@ class World:
             user_change=tenant.user_change,
             user_born=tenant.user_change,
             mail=mail,
+            bulk=bulk,
             state="live" if mail is None else "unlicensed",
         )
         self._enter(mailbox)
