@@ -18,6 +18,7 @@ EXPECTED = {
     "outlook_export",
     "outlook_maintain",
     "outlook_prime",
+    "outlook_reprocess",
     "outlook_stream",
     "outlook_subscriptions",
 }

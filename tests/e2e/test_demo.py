@@ -26,7 +26,17 @@ from tests.support.demo import RunningDemo, eventually, session_of
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
-DAGS = {"catch_up", "disconnect", "doctor", "export", "maintain", "prime", "stream", "subscriptions"}
+DAGS = {
+    "catch_up",
+    "disconnect",
+    "doctor",
+    "export",
+    "maintain",
+    "prime",
+    "reprocess",
+    "stream",
+    "subscriptions",
+}
 
 
 def test_the_first_event_can_be_queried_within_90_seconds_of_the_start(demo: RunningDemo):

@@ -16,7 +16,7 @@ from outlook_lake.airflow.assets import MAILBOXES_WAITING, OUTLOOK_EVENTS, annou
 from outlook_lake.airflow.connections import tenant_connection
 from outlook_lake.airflow.doctoring import check_one, examine_all
 from outlook_lake.airflow.doorbell import WorkWaitingTrigger, doorbell, draining
-from outlook_lake.airflow.forms import disconnect_form, one_tenant
+from outlook_lake.airflow.forms import disconnect_form, one_tenant, reprocess_form, reprocess_wish
 from outlook_lake.airflow.notes import RunNotes, note_of
 from outlook_lake.airflow.runs import (
     hour_of,
@@ -46,6 +46,8 @@ __all__ = [
     "note_of",
     "one_tenant",
     "remove_old_task_logs",
+    "reprocess_form",
+    "reprocess_wish",
     "run_step",
     "tenant_connection",
     "was_asked_for",

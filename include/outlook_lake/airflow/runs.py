@@ -54,7 +54,9 @@ def run_step(name: str, *, troubles_fail: bool = True, **arguments: Any) -> dict
         raise AirflowFailException(str(error)) from error
     for line in counts.get("plan") or []:
         log.info("%s", line)
-    log.info("%s: %s", name, {k: v for k, v in counts.items() if k != "plan"})
+    if counts.get("table"):
+        log.info("%s\n\n%s", name, counts["table"])
+    log.info("%s: %s", name, {k: v for k, v in counts.items() if k not in ("plan", "table")})
     if troubles_fail:
         _fail_for_troubles(counts)
     return dict(counts)
