@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from outlook_lake.cli import app
 from tests.support.doctor import refusing_login
-from tests.support.simulator import free_port
+from tests.support.ports import free_port
 from tests.support.stage import DOMAIN, Stage, stage
 
 CONNECTION = "OUTLOOK_LAKE_CONN_OUTLOOK_DEFAULT"

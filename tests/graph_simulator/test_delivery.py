@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.simulator import SimulatorProcess, free_port, subscribe
+from tests.support.ports import free_port
+from tests.support.simulator import SimulatorProcess, subscribe
 from tests.support.sink import Sink, open_sink
 
 

@@ -33,6 +33,19 @@ def test_acts_on_folders_and_rules_name_what_they_were_about(
     assert all(row["observable"] and row["item"] is None for row in rows)
 
 
+def test_folders_below_a_deleted_one_have_rows_of_their_own(
+    graph: SimulatorProcess, mailbox: str
+) -> None:
+    outer = graph.act(mailbox, "create_folder", name="Outer")
+    inner = graph.act(mailbox, "create_folder", name="Inner", parent=outer["item"])
+    graph.act(mailbox, "delete_folder", folder=outer["item"])
+    rows = since(graph, inner["number"])
+    assert [(row["action"], row["object"]) for row in rows] == [
+        ("folder_deleted", inner["item"]),
+        ("folder_deleted", outer["item"]),
+    ]
+
+
 def test_counts_of_a_folder_are_true_until_a_fault_makes_them_wrong(
     graph: SimulatorProcess, mailbox: str
 ) -> None:

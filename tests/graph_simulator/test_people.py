@@ -35,6 +35,16 @@ def test_a_later_round_holds_only_what_changed(
     assert rows(graph, since) == [changed]
 
 
+def test_a_renamed_person_keeps_the_old_address_as_an_alias(
+    graph: SimulatorProcess, mailbox: str
+) -> None:
+    before = graph.get(f"/users/{mailbox}?$select=mail").body["mail"]
+    graph.act(mailbox, "rename_user", address="ada.king@contoso.example")
+    row = graph.get(f"/users/{before}?$select=mail,proxyAddresses").body
+    assert (row["id"], row["mail"]) == (mailbox, "ada.king@contoso.example")
+    assert row["proxyAddresses"] == ["SMTP:ada.king@contoso.example", f"smtp:{before}"]
+
+
 def test_what_was_not_selected_is_not_told(
     graph: SimulatorProcess, mailbox: str, since: str
 ) -> None:

@@ -12,7 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from outlook_lake.receiver.mount import create_fastapi
-from tests.support.receiver import JSON, free_port, item, key_of, landed, post_of, settings_of
+from tests.support.ports import free_port
+from tests.support.receiver import JSON, item, key_of, landed, post_of, settings_of
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from outlook_lake.receiver.segments import (
     take_abandoned,
 )
 from outlook_lake.settings import ReceiverSettings, Settings
+from tests.support.ports import free_port
 
 TENANT = "11111111-2222-4333-8444-555555555555"
 MAILBOX = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
@@ -151,12 +151,6 @@ class RunningReceiver:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"/ready never answered {wanted}: {self.log()}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -25,7 +25,8 @@ import uvicorn
 from outlook_lake import clock
 from outlook_lake.receiver.app import create_app
 from outlook_lake.settings import Settings
-from tests.support.stage import Stage, free_ports
+from tests.support.ports import free_ports
+from tests.support.stage import Stage
 
 FAULTS: dict[str, dict[str, Any]] = {
     "drop": {"rate": 0.25},

@@ -10,11 +10,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from socket import socket
 from typing import Any
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.traffic import office_day
 
 pytestmark = pytest.mark.slow
@@ -24,9 +24,7 @@ class Running:
     """A simulator process and its control API."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.base = f"http://127.0.0.1:{port}/simulator"
         command = [sys.executable, "-m", "graph_simulator", "--port", str(port)]
         self.process = subprocess.Popen([*command, "--state", str(folder), *options])
