@@ -10,6 +10,7 @@ from outlook_lake.steps.erasing import erase, erase_preview
 from outlook_lake.steps.exporting import export
 from outlook_lake.steps.maintaining import maintain
 from outlook_lake.steps.priming import prime
+from outlook_lake.steps.reprocessing import reprocess, reprocess_preview
 from outlook_lake.steps.streaming import stream
 from outlook_lake.steps.subscribing import subscriptions
 from outlook_lake.steps.witnessing import witness
@@ -23,6 +24,8 @@ __all__ = [
     "export",
     "maintain",
     "prime",
+    "reprocess",
+    "reprocess_preview",
     "stream",
     "subscriptions",
     "witness",
