@@ -147,6 +147,75 @@ def test_the_client_renews_and_ends_a_subscription(graph: SimulatorProcess) -> N
     asyncio.run(run())
 
 
+def test_the_client_finds_the_people_of_a_group_and_the_organization(
+    graph: SimulatorProcess,
+) -> None:
+    from kiota_abstractions.base_request_configuration import RequestConfiguration
+    from msgraph.generated.users.users_request_builder import UsersRequestBuilder
+
+    tenant = graph.tenant["tenant_id"]
+    roles = [*graph.tenant["roles"], "GroupMember.Read.All", "Organization.Read.All"]
+    graph.control("POST", "roles", {"tenant": tenant, "roles": roles})
+    wish = {"tenant": tenant, "members": graph.people[:2]}
+    group = graph.control("POST", "groups", wish)["id"]
+    graph.fetch_token()
+    address = graph.tenant["users"][2]["address"]
+
+    async def run() -> None:
+        client = client_of(graph)
+        inside = client.groups.by_group_id(group).transitive_members.graph_user
+        assert [user.id for user in (await inside.get()).value] == graph.people[:2]
+        [organization] = (await client.organization.get()).value
+        assert graph.tenant["domain"] in {one.name for one in organization.verified_domains}
+        query = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters(
+            filter=f"mail eq '{address}'"
+        )
+        found = await client.users.get(RequestConfiguration(query_parameters=query))
+        assert [user.id for user in found.value] == graph.people[2:3]
+
+    asyncio.run(run())
+
+
+def test_msal_signs_in_with_a_certificate(graph: SimulatorProcess) -> None:
+    import msal
+    import requests
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from tests.graph_simulator.test_credentials import certificate_of, upload
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    certificate = certificate_of(key)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = str(graph.state / "ca.pem")
+
+    def ask() -> dict[str, Any]:
+        app = msal.ConfidentialClientApplication(
+            graph.tenant["client_id"],
+            client_credential={
+                "private_key": private.decode(),
+                "public_certificate": certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            },
+            authority=f"https://127.0.0.1:{graph.tls_port}/{graph.tenant['tenant_id']}",
+            instance_discovery=False,
+            http_client=session,
+        )
+        answer: dict[str, Any] = app.acquire_token_for_client(
+            ["https://graph.microsoft.com/.default"]
+        )
+        return answer
+
+    assert "AADSTS700027" in ask()["error_description"]
+    upload(graph, certificate)
+    assert ask()["token_type"] == "Bearer"
+
+
 def test_msal_gets_a_token_over_tls_and_a_wrong_secret_is_named(graph: SimulatorProcess) -> None:
     import msal
     import requests

@@ -202,7 +202,10 @@ def user_row(mailbox: Mailbox, licensed: bool = True) -> dict[str, Any]:
         "assignedLicenses": [{"skuId": str(uuid.UUID(int=1)), "disabledPlans": []}]
         if licensed
         else [],
-        "proxyAddresses": [f"SMTP:{mailbox.mail or mailbox.address}"],
+        "proxyAddresses": [
+            f"SMTP:{mailbox.mail or mailbox.address}",
+            *(f"smtp:{address}" for address in mailbox.aliases),
+        ],
         "mobilePhone": None,
         "businessPhones": [],
         "preferredLanguage": "en-US",

@@ -131,6 +131,8 @@ class Router:
 
 def _lookup(parts: list[str]) -> tuple[str, Handler] | None:
     words = [part.lower() for part in parts]
+    if words and words[-1] == "graph.user":  # the short name of the same type
+        words[-1] = _USER
     if words[2:] == ["messages", "delta"]:
         return None
     found = _TREE.get(tuple(words))

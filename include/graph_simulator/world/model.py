@@ -127,6 +127,8 @@ class Mailbox(msgspec.Struct, array_like=True):
     """The guest's own address; None: a member, whose address is `address`."""
     bulk: int = 0
     """How many old messages it has that are made when they are looked at."""
+    aliases: list[str] = []
+    """Addresses it had before; they keep reaching it."""
 
 
 class Folder(msgspec.Struct, array_like=True):

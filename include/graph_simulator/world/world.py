@@ -193,7 +193,8 @@ class World:
     def _enter(self, mailbox: Mailbox) -> None:
         self.mailboxes[mailbox.number] = mailbox
         self.people[mailbox.aad_id] = mailbox
-        self.people[mailbox.address] = mailbox
+        for address in (mailbox.address, *mailbox.aliases):
+            self.people[address] = mailbox
         self.staff[mailbox.tenant].append(mailbox)
 
     def user_changed(self, mailbox: Mailbox, *fields: str) -> None:

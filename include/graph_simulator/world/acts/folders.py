@@ -79,7 +79,10 @@ def _move(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
 
 
 def _delete(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
-    """A folder's messages go to Deleted Items (`hard`: for good), then the folder is gone."""
+    """A folder's messages go to Deleted Items (`hard`: for good), then the folder is gone.
+
+    Folders below it go first, each with a row of its own.
+    """
     box = open_box(world, mailbox)
     folder = _own_folder(world, box, args)
     hard = args.truth("hard")
@@ -99,6 +102,9 @@ def _delete(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
             at = world.clock.tick()
         gone.gone = True
         box.touch_folder(gone)
+        if gone is not folder:
+            _result(world, box, gone, at, "folder_deleted", "existence", args.by)
+            at = world.clock.tick()
     return _result(world, box, folder, at, "folder_deleted", "existence", args.by)
 
 

@@ -62,7 +62,8 @@ def _rename(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
     if address and address != mailbox.address:
         if address.count("@") != 1 or address in world.people:
             raise ActRefused(409, "rename_user: the address is taken or is none.")
-        world.people[address] = mailbox  # the old address keeps reaching the mailbox
+        world.people[address] = mailbox
+        mailbox.aliases = [*mailbox.aliases, mailbox.address]  # it keeps reaching the mailbox
         mailbox.address = address
         fields += ["mail", "userPrincipalName", "proxyAddresses"]
     elif not name or name == mailbox.name:
