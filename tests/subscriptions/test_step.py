@@ -222,6 +222,43 @@ async def test_a_wrong_secret_and_a_missing_connection_stop_nobody_else(company:
         await company.step(tenant="two")
 
 
+async def test_a_scope_group_that_is_gone_is_told_and_who_is_known_stays_watched(company: Company):
+    await company.step()
+    company.change(mailbox, state="live")
+    company.change(subscription, renew_at=1)
+    missing = "3f0b1a9e-0000-4000-8000-00000000dead"
+    company.connections["one"]["extra"]["scope"] = {"group": missing}
+
+    did = await company.step()
+
+    assert did["renewed"] == 3
+    assert [one["tenant"] for one in did["troubles"]] == ["one"]
+    assert "GroupMember.Read.All" in did["troubles"][0]["what"]
+
+    company.change(subscription, renew_at=1)
+    roles = [*company.simulator.tenant["roles"], "GroupMember.Read.All"]
+    about = {"tenant": company.simulator.tenant["tenant_id"], "roles": roles}
+    await company.control("POST", "roles", about)
+    did = await company.step()
+
+    assert did["renewed"] == 3
+    assert "does not exist in this tenant" in did["troubles"][0]["what"]
+    assert {row.state for row in company.rows(mailbox)} == {"live"}
+
+
+async def test_one_tenants_missing_ca_file_stops_nobody_else(company: Company):
+    await company.step()
+    company.connections["one"]["extra"]["verify"] = "/no/such/ca.pem"
+    company.change(subscription, renew_at=1)
+
+    did = await company.step()
+    streamed = await company.stream()
+
+    assert did["renewed"] == 1
+    assert "extra.verify" in did["troubles"][0]["what"]
+    assert streamed["segments"] >= 0
+
+
 async def test_what_graph_removed_is_made_again_by_the_stream_at_once(company: Company):
     await company.step()
     company.change(mailbox, state="live", primed_at=1)

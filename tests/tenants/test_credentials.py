@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from outlook_lake.tenants.credentials import (
     from_environment,
     parse_connection,
 )
+from tests.support.certificates import certificate
 
 TENANT = "3f0b1a9e-0000-4000-8000-000000000001"
 
@@ -40,14 +42,16 @@ def test_a_plain_connection_means_the_global_cloud():
         pytest.param({"extra": {"base_url": "http://127.0.0.1:8090/v1.0/"}}, id="base_url"),
     ],
 )
-def test_a_simulator_on_loopback_may_speak_plain_http(changes: dict[str, Any]):
-    extra = {"authority": "127.0.0.1:8443", "verify": "/ca.pem"} | changes.pop("extra", {})
+def test_a_simulator_on_loopback_may_speak_plain_http(changes: dict[str, Any], tmp_path: Path):
+    ca = tmp_path / "ca.pem"
+    ca.write_text(certificate()[0])
+    extra = {"authority": "127.0.0.1:8443", "verify": str(ca)} | changes.pop("extra", {})
 
     credentials = parse_connection("sim", connection(extra=extra, **changes)).credentials
 
     assert credentials.graph_url == "http://127.0.0.1:8090"
     assert credentials.authority_url == "https://127.0.0.1:8443"
-    assert credentials.verify == "/ca.pem"
+    assert credentials.verify == str(ca)
     assert credentials.is_loopback
 
 
@@ -75,6 +79,9 @@ def test_a_simulator_on_loopback_may_speak_plain_http(changes: dict[str, Any]):
         ),
         pytest.param({"host": "localhost"}, "authority is missing", id="no authority"),
         pytest.param({"extra": {"verify": False}}, "loopback only", id="no verification"),
+        pytest.param({"extra": {"verify": "/no/ca.pem"}}, "no CA certificates", id="CA is missing"),
+        pytest.param({"extra": {"verify": __file__}}, "no CA certificates", id="CA is no PEM"),
+        pytest.param({"port": "many"}, "port is not a number", id="port"),
         pytest.param({"extra": {"tenant_id": "../x"}}, "tenant_id", id="no tenant"),
         pytest.param({"password": ""}, "client secret", id="no secret"),
         pytest.param({"conn_type": "http"}, "msgraph", id="another type"),

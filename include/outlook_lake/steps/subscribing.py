@@ -175,10 +175,10 @@ def _waiting(app: Application, one: Tenant) -> GraphError | None:
 
 async def _serve(
     app: Application, work: TenantWork, one: Tenant, plan_only: bool, reconcile: bool
-) -> tuple[Counter[str], Plan, GraphError | None]:
+) -> tuple[Counter[str], Plan, OutlookLakeError | None]:
     """One tenant; returns counts, its plan, and what failed without stopping it."""
     counts: Counter[str] = Counter()
-    lesser: GraphError | None = None
+    lesser: OutlookLakeError | None = None
     call = signals.called(app.db).get(one.tenant_id)
     try:
         if one.state != "leaving":
@@ -190,10 +190,11 @@ async def _serve(
                 )
             except TokenRefusedError:
                 raise
-            except GraphError as error:
-                # Who is known stays watched, whatever the list of users says.
-                log.error("the users of %s could not be listed: %s", one.domain_id, error)
-                lesser = error
+            except (GraphError, UsageError) as error:
+                # Who is known stays watched, whatever the list of users says, and although the
+                # group of the scope is gone.
+                lesser = _may_not_list(error) if isinstance(error, ConsentError) else error
+                log.error("the users of %s could not be listed: %s", one.domain_id, lesser)
         done = await subscribe(
             app.db,
             work.client,
@@ -215,6 +216,16 @@ async def _serve(
     if call is not None and not done.counts.get("busy"):
         signals.answered(app.db, one.tenant_id, call)
     return counts, done.plan, lesser
+
+
+def _may_not_list(error: ConsentError) -> ConsentError:
+    return ConsentError(
+        "the application may not list who is in scope: grant User.Read.All, with a group in the "
+        "scope also GroupMember.Read.All, and consent as an administrator",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+    )
 
 
 def _done(counts: Counter[str]) -> str:

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,6 +138,8 @@ def parse_connection(conn_id: str, connection: Mapping[str, Any]) -> TenantConne
     extra = connection.get("extra") or {}
     if isinstance(extra, str):
         extra = _from_json(f"the extra of {conn_id}", extra)
+    if not isinstance(extra, Mapping):
+        raise UsageError(f"connection {conn_id!r} cannot be used: extra is not a JSON object")
     login = str(connection.get("login") or "")
     tenant_id = str(extra.get("tenant_id") or "")
     if not login:
@@ -230,7 +233,10 @@ def _graph_url(connection: Mapping[str, Any], extra: Mapping[str, Any], faults: 
         return ""
     scheme, name, port = origin
     if not base and port is None and connection.get("port"):
-        port = int(connection["port"])
+        try:
+            port = int(connection["port"])
+        except (TypeError, ValueError):
+            faults.append("port is not a number")
     allowed = is_loopback_host(name) or (scheme == "https" and name in CLOUDS)
     if not allowed:
         faults.append(
@@ -281,6 +287,11 @@ def _verify(value: object, graph_url: str, faults: list[str]) -> bool | str:
         value = value.strip().lower() != "false"
     if value is False and not is_loopback_host(urlsplit(graph_url).hostname):
         faults.append("extra.verify=false is accepted on loopback only; name a CA file instead")
+    if isinstance(value, str):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+        except (OSError, ValueError):  # found now, or one tenant's file would stop all of them
+            faults.append("extra.verify: no CA certificates (PEM) can be read from that file")
     return value if isinstance(value, bool | str) else True
 
 
