@@ -42,7 +42,7 @@ def mature(db: Database) -> dict[str, int]:
     """Bring maturity and counts of all hours up to date; returns how many hours became what."""
     now = graph_us()
     became: Counter[str] = Counter()
-    with db.write() as connection:
+    with db.read() as connection:
         completeness = Completeness(connection)
         changes = []
         for row in connection.execute(_HOURS, {"since": hour_name(from_us(now - KEPT_US))}):
@@ -64,7 +64,8 @@ def mature(db: Database) -> dict[str, int]:
                 }
             )
             became[maturity] += maturity != row.maturity
-        if changes:
+    if changes:  # writers wait only for what changed
+        with db.write() as connection:
             connection.execute(_CHANGE, changes)
     return {name: count for name, count in became.items() if count}
 

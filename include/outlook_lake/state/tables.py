@@ -304,6 +304,13 @@ gap = Table(
     _text("closed_by"),
     _text("note"),
     Index("gap_mailbox", "mailbox_id", "state"),
+    Index(
+        "gap_open",
+        "cause",
+        "mailbox_id",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
 )
 
 outcome = Table(
