@@ -113,3 +113,59 @@ def test_a_home_that_is_a_file_is_said_to_be_no_folder(tmp_path: Path, below: st
     (fault,) = refused.value.faults
     assert fault.startswith("OUTLOOK_LAKE_HOME=")
     assert fault.endswith("a file is there; expected a folder")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "", "true", "9" * 400])
+@pytest.mark.parametrize("name", ["GRAPH_TIMEOUT_S", "LAKE_THREADS"])
+def test_what_is_no_finite_number_is_refused_in_the_environment(
+    tmp_path: Path, name: str, value: str
+):
+    with pytest.raises(SettingsError, match=f"OUTLOOK_LAKE_{name}=.*expected a (whole )?number"):
+        load(tmp_path, **{f"OUTLOOK_LAKE_{name}": value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "true",
+        "[1]",
+        "{deep = {deeper = 1}}",
+        "2026-11-24",
+        "9" * 400,
+    ],
+)
+@pytest.mark.parametrize("name", ["graph.timeout_s", "lake.threads"])
+def test_what_is_no_finite_number_is_refused_in_the_file(tmp_path: Path, name: str, text: str):
+    (tmp_path / "settings.toml").write_text(f"{name} = {text}\n")
+
+    with pytest.raises(SettingsError, match=f"{name}=.*expected a (whole )?number"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "1e400", "null", "{}", "false"])
+def test_what_is_no_finite_number_is_refused_in_the_variable(tmp_path: Path, text: str):
+    write_copy(tmp_path)
+    (tmp_path / "state" / "settings.json").write_text(f'{{"graph.timeout_s": {text}}}')
+
+    with pytest.raises(SettingsError, match=r"graph\.timeout_s=.*expected a number"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", '"text"', "3", "null", '{"a": ', "\x00", "[" * 100_000])
+def test_a_copy_of_the_variable_that_is_torn_is_named_with_its_cure(tmp_path: Path, text: str):
+    write_copy(tmp_path)
+    (tmp_path / "state" / "settings.json").write_text(text)
+
+    with pytest.raises(SettingsError, match=r"settings\.json: cannot be read; remove it"):
+        load(tmp_path)
+
+
+def test_a_settings_file_that_is_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "settings.toml").mkdir()
+
+    with pytest.raises(SettingsError, match=r"settings\.toml: cannot be read \(Is a directory\)"):
+        load(tmp_path)

@@ -6,15 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 __all__ = ["certificate"]
 
 
-def certificate(ends_in: timedelta = timedelta(days=90)) -> tuple[str, str]:
-    """(PEM of the certificate, PEM of its private key), self-signed."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+def certificate(
+    ends_in: timedelta = timedelta(days=90),
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
+) -> tuple[str, str]:
+    """(PEM of the certificate, PEM of its private key), self-signed; `key`: default RSA 2048."""
+    key = key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outlook-lake test")])
     now = datetime.now(UTC)
     made = (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from outlook_lake.errors import UsageError
@@ -37,6 +38,14 @@ def pfx(passphrase: bytes = b"") -> str:
     return base64.b64encode(packed).decode()
 
 
+def ec_key() -> Any:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def short_key() -> Any:
+    return rsa.generate_private_key(65537, 1024)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -45,6 +54,11 @@ def pfx(passphrase: bytes = b"") -> str:
         pytest.param((PUBLIC + KEY).replace("\n", "\\n"), id="line breaks written as two signs"),
         pytest.param((PUBLIC + KEY).replace("\n", " "), id="line breaks lost in a form"),
         pytest.param(pfx(), id="a pfx in base64"),
+        pytest.param((PUBLIC + KEY).replace("\n", "\r\n"), id="line ends of Windows"),
+        pytest.param("\ufeff" + PUBLIC + KEY, id="a byte order mark before it"),
+        pytest.param("\ufeff" + pfx(), id="a byte order mark before a pfx"),
+        pytest.param(certificate()[0] + PUBLIC + KEY, id="its issuer's certificate first"),
+        pytest.param(KEY + PUBLIC + certificate()[0], id="a chain after it"),
     ],
 )
 def test_a_certificate_is_read_however_it_was_pasted(text: str):
@@ -52,6 +66,8 @@ def test_a_certificate_is_read_however_it_was_pasted(text: str):
 
     assert credential.kind == "certificate"
     assert credential.expires is not None
+    assert credential.certificate is not None
+    assert credential.certificate.public_pem == PUBLIC
     assert "PRIVATE" not in repr(credential)
 
 
@@ -71,6 +87,8 @@ def test_a_pfx_opens_with_its_passphrase():
         pytest.param(PUBLIC + certificate()[1], "does not belong", id="somebody else's key"),
         pytest.param("ssh-rsa AAAAB3", "neither PEM", id="an ssh key"),
         pytest.param(pfx(b"phrase"), "passphrase", id="a pfx without its passphrase"),
+        pytest.param("".join(certificate(key=ec_key())), "no RSA key", id="an elliptic curve"),
+        pytest.param("".join(certificate(key=short_key())), "1024 bits", id="a short key"),
         pytest.param(PUBLIC.replace("MII", "M") + KEY, "damaged", id="a damaged certificate"),
     ],
 )

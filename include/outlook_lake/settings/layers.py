@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -103,9 +104,14 @@ def _as(wanted: Any, value: Any) -> Any:
         raise ValueError
     if wanted is str:
         return str(value)
-    if wanted is int and isinstance(value, float) and value != int(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError from None
+    # Neither is below or above any limit, so no range would refuse them.
+    if not math.isfinite(number) or (wanted is int and number != int(number)):
         raise ValueError
-    return wanted(value)
+    return int(value) if wanted is int else number
 
 
 def _kind(wanted: Any) -> str:
@@ -138,7 +144,9 @@ def _of_copy(file: Path, faults: list[str]) -> Iterator[_Said]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
         faults.append(f"{file.name}: cannot be read; remove it, the next task writes it again")
         return
     for name, value in values.items():
@@ -151,7 +159,10 @@ def _of_file(file: Path, faults: list[str]) -> Iterator[_Said]:
         groups = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        faults.append(f"{file.name}: cannot be read ({error.strerror}); expected a file of TOML")
+        return
+    except (ValueError, RecursionError) as error:
         faults.append(f"{file.name}: cannot be read as TOML: {error}")
         return
     for group, values in groups.items():

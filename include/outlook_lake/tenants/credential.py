@@ -9,17 +9,28 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 __all__ = ["Certificate", "Credential", "read_certificate"]
 
+LEAST_BITS = 2048
+"""Entra takes no shorter RSA key."""
+_DER = serialization.Encoding.DER
+_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*?)-----END \1-----", re.DOTALL)
+
+_NOT_RSA = (
+    "its key is no RSA key, and only those sign for Entra here: make one of 2048 bits or more"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ def read_certificate(text: str, passphrase: str = "") -> Certificate:
     if not keys:
         raise ValueError("it holds a certificate but no private key: put both PEM blocks in it")
     try:
-        certificate = x509.load_pem_x509_certificate(certificates[0].encode())
+        found = [x509.load_pem_x509_certificate(pem.encode()) for pem in certificates]
     except ValueError:
         raise ValueError("its CERTIFICATE block is damaged: copy the file again, whole") from None
     try:
@@ -88,7 +99,9 @@ def read_certificate(text: str, passphrase: str = "") -> Certificate:
         ) from None
     except ValueError:
         raise ValueError("its private key is damaged, or the passphrase is wrong") from None
-    return _checked(certificate, key)
+    except UnsupportedAlgorithm:
+        raise ValueError(_NOT_RSA) from None
+    return _checked(found, key)
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:
@@ -107,7 +120,7 @@ def _blocks(text: str) -> list[tuple[str, str]]:
 
 def _from_pkcs12(text: str, phrase: bytes | None) -> Certificate:
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode("".join(text.lstrip("\ufeff").split()), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(
             "it is neither PEM (-----BEGIN …) nor base64 of a PKCS#12 file (.pfx)"
@@ -119,16 +132,24 @@ def _from_pkcs12(text: str, phrase: bytes | None) -> Certificate:
             "it is no PKCS#12 file, or its passphrase (the password) is wrong; a public "
             "certificate alone (.cer) does not do, the private key is needed"
         ) from None
+    except UnsupportedAlgorithm:
+        raise ValueError(_NOT_RSA) from None
     if key is None or certificate is None:
         raise ValueError("the PKCS#12 file has to hold a certificate and its private key")
-    return _checked(certificate, key)
+    return _checked([certificate], key)
 
 
-def _checked(certificate: x509.Certificate, key: Any) -> Certificate:
-    same = serialization.PublicFormat.SubjectPublicKeyInfo
-    encoding = serialization.Encoding.DER
-    ours = key.public_key().public_bytes(encoding, same)
-    if certificate.public_key().public_bytes(encoding, same) != ours:
+def _checked(found: Sequence[x509.Certificate], key: Any) -> Certificate:
+    """The certificate of this key; others beside it are the chain of its issuer."""
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(_NOT_RSA)
+    if key.key_size < LEAST_BITS:
+        raise ValueError(
+            f"its key has {key.key_size} bits: Entra takes RSA keys of {LEAST_BITS} bits or more"
+        )
+    ours = key.public_key().public_bytes(_DER, _SPKI)
+    certificate = next((one for one in found if _key_of(one) == ours), None)
+    if certificate is None:
         raise ValueError("the private key does not belong to the certificate")
     return Certificate(
         public_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
@@ -139,3 +160,10 @@ def _checked(certificate: x509.Certificate, key: Any) -> Certificate:
         ).decode(),
         expires=certificate.not_valid_after_utc.astimezone(UTC),
     )
+
+
+def _key_of(certificate: x509.Certificate) -> bytes:
+    try:
+        return certificate.public_key().public_bytes(_DER, _SPKI)
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
