@@ -142,3 +142,28 @@ async def test_a_good_token_carries_on_while_the_endpoint_is_busy(tmp_path: Path
         again = await source.token()
 
     assert again == first
+
+
+async def test_an_endpoint_that_fails_is_not_asked_at_every_use(tmp_path: Path):
+    async with small_graph(tmp_path) as graph:
+        source = TokenSource(graph.credentials)
+        await source.token()
+        graph.token_status = 503
+        source._renew_at = 0.0
+        source._apps["current"].remove_tokens_for_client()
+        before = source.requests
+        for _ in range(20):
+            await source.token()
+
+    assert source.requests == before + 1
+
+
+async def test_a_refusal_before_the_end_leaves_the_good_token_in_use(tmp_path: Path):
+    async with small_graph(tmp_path) as graph:
+        source = TokenSource(graph.credentials)
+        first = await source.token()
+        graph.secrets = set()
+        source._renew_at = 0.0
+        source._apps["current"].remove_tokens_for_client()
+
+        assert await source.token() == first

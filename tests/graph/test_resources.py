@@ -15,8 +15,8 @@ CONTENT = ("subject", "body", "preview", "attachments", "header", "weblink", "au
 
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-NO_SELECT = {"subscription_path", "rules_path"}
-"""Nothing to choose from; the conditions that come with a rule are dropped (tests/looks)."""
+NO_SELECT = {"subscription_path", "rules_path", "message_traces_path"}
+"""Nothing to choose from; what comes with a rule or a trace is dropped (tests/looks, coverage)."""
 
 
 def every_path() -> list[str]:

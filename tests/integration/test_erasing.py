@@ -51,7 +51,9 @@ def test_an_erased_person_is_named_nowhere_and_never_comes_back(tmp_path: Path):
         done = made.run("erase", person=address, by="tester")
         counts = made.run("subscriptions")
         made.act(0, "receive", to=[address])
+        made.act(1, "send", to=[address])  # a colleague's mail does not bring them back
         made.settle()
+        made.run("subscriptions")
 
         assert done["troubles"] == []
         assert counts["added"] == 0

@@ -9,6 +9,7 @@ or fails, a token that is still good carries on.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,10 @@ __all__ = ["TokenSource"]
 EARLY_S = 300.0
 """A token is renewed this long before its end (graph-facts: refresh 5 min early)."""
 TIMEOUT_S = 20.0
+AGAIN_S = 30.0
+"""After an early renewal failed, the next try (machine time)."""
+
+log = logging.getLogger(__name__)
 
 
 class TokenSource:
@@ -58,9 +63,13 @@ class TokenSource:
                 return self._token
             try:
                 token, lifetime = await asyncio.to_thread(self._acquire)
-            except UnreachableError:
+            except (UnreachableError, TokenRefusedError) as error:
                 if now < self._ends_at - 5:
-                    return self._token  # early renewal failed; the old one is still good
+                    # Early renewal failed; the old one is still good, and serves for a while
+                    # before anybody asks again.
+                    log.warning("a token could not be renewed early: %s", error)
+                    self._renew_at = time.monotonic() + AGAIN_S
+                    return self._token
                 raise
             self._token = token
             self._ends_at = now + lifetime

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import select, update
 
 from outlook_lake import clock
 from outlook_lake.application import Application
-from outlook_lake.errors import GraphError, OutlookLakeError, UsageError
+from outlook_lake.errors import OutlookLakeError, UsageError
+from outlook_lake.graph.resources import subscription_path
 from outlook_lake.lake.engine import sql
 from outlook_lake.lake.views import open_lake
 from outlook_lake.state.tables import directory, mailbox, subscription
 from outlook_lake.steps.removing import rows_of, take_rows
-from outlook_lake.subscriptions.carry_out import subscribe
-from outlook_lake.tenants.directory import address_key, export_directory
+from outlook_lake.tenants.directory import address_key, export_directory, forget
 from outlook_lake.tenants.registry import tenants
 from outlook_lake.tenants.scope import erased_mark
 
@@ -58,26 +58,25 @@ async def erase(app: Application, person: str, *, by: str = "") -> dict[str, Any
     """
     found = _find(app, person)
     before = _told(app, found)
-    mark = app.directory_key
     with app.db.write() as connection:
-        for row in connection.execute(
-            select(mailbox).where(mailbox.c.mailbox_id.in_(found.mailbox_ids))
-        ).all():
-            connection.execute(
-                update(mailbox)
-                .where(mailbox.c.mailbox_id == row.mailbox_id)
-                .values(
-                    state="erased",
-                    reason=None,
-                    recheck_at=None,
-                    time_zone=None,
-                    working_hours=None,
-                    purpose=None,
-                    peer_group=None,
-                    tree_link=None,
-                    round_wanted_at=None,
-                )
+        connection.execute(
+            update(mailbox)
+            .where(mailbox.c.mailbox_id.in_(found.mailbox_ids))
+            .values(
+                # Who looks at it right now must not commit what was seen.
+                fence=mailbox.c.fence + 1,
+                lease_until=0,
+                state="erased",
+                reason=None,
+                recheck_at=None,
+                time_zone=None,
+                working_hours=None,
+                purpose=None,
+                peer_group=None,
+                tree_link=None,
+                round_wanted_at=None,
             )
+        )
     troubles = await _end_subscriptions(app, found)
     with app.db.write() as connection:
         take_rows(connection, list(found.mailbox_ids))
@@ -87,10 +86,9 @@ async def erase(app: Application, person: str, *, by: str = "") -> dict[str, Any
             connection.execute(
                 update(mailbox)
                 .where(mailbox.c.mailbox_id == row.mailbox_id)
-                .values(aad_id=erased_mark(mark, row.aad_id))
+                .values(aad_id=erased_mark(app.directory_key, row.aad_id))
             )
-        connection.execute(delete(directory).where(directory.c.address_key.in_(found.keys)))
-        connection.execute(delete(directory).where(directory.c.mailbox_id.in_(found.mailbox_ids)))
+        forget(connection, found.keys, clock.graph_us())
     export_directory(app.db, app.settings)
     receipt = {
         "what": "erase",
@@ -106,30 +104,31 @@ async def erase(app: Application, person: str, *, by: str = "") -> dict[str, Any
 
 
 async def _end_subscriptions(app: Application, found: _Person) -> list[str]:
-    """The plan of the tenant removes what an erased mailbox still has at Graph."""
-    troubles = []
+    """Delete what these mailboxes have at Graph; returns what could not be, in words."""
     with app.db.read() as connection:
         living = connection.execute(
-            select(func.count())
-            .select_from(subscription)
+            select(subscription.c.subscription_id, mailbox.c.tenant_id)
+            .join(mailbox, mailbox.c.mailbox_id == subscription.c.mailbox_id)
             .where(
                 subscription.c.mailbox_id.in_(found.mailbox_ids),
-                subscription.c.state.in_(("active", "creating")),
+                subscription.c.state == "active",
             )
-        ).scalar_one()
-    if not living:
-        return []
+        ).all()
+    troubles = []
     for one in tenants(app.db):
-        if one.tenant_id not in found.tenant_ids:
+        mine = [row.subscription_id for row in living if row.tenant_id == one.tenant_id]
+        if not mine:
             continue
         try:
             async with app.tenants(one.domain_id) as works:
-                work = works[one.tenant_id]
-                await subscribe(
-                    app.db, work.client, app.settings, one, streams=work.connection.streams
-                )
-        except (GraphError, OutlookLakeError) as error:
-            troubles.append(f"Graph could not end the subscription now: {error}")
+                client = works[one.tenant_id].client
+                for subscription_id in mine:
+                    await client.delete(subscription_path(subscription_id), accept=(404,))
+        except OutlookLakeError as error:
+            troubles.append(
+                f"Graph could not end the subscription now ({error}); the daily comparison with "
+                "its list does"
+            )
     return troubles
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from outlook_lake import clock
 from outlook_lake.application import Application
 from outlook_lake.lake.maintain import maintain as tidy
 from outlook_lake.receiver import rotation
@@ -20,11 +21,16 @@ def maintain(app: Application) -> dict[str, Any]:
 
 
 def _forget_keys(app: Application) -> list[str]:
-    """Retired keys that no living subscription was signed with leave the file."""
+    """Retired keys leave the file when nothing can arrive any more that they have to prove."""
+    old, new = subscription.alias("old"), subscription.alias("new")
+    living = select(subscription.c.key_id).where(subscription.c.state.in_(("active", "creating")))
+    # A subscription that was moved to another key a short while ago may still be delivered for.
+    lately = (
+        select(old.c.key_id)
+        .join(new, (new.c.mailbox_id == old.c.mailbox_id) & (new.c.key_id != old.c.key_id))
+        .where(new.c.created_at > clock.graph_us() - rotation.REDELIVERY_US)
+    )
     with app.db.read() as connection:
-        used = connection.scalars(
-            select(subscription.c.key_id)
-            .where(subscription.c.state.in_(("active", "creating")))
-            .distinct()
-        )
-        return rotation.forget(app.settings.keys, set(used))
+        used = set(connection.scalars(living.distinct()))
+        used |= set(connection.scalars(lately.distinct()))
+    return rotation.forget(app.settings.keys, used)

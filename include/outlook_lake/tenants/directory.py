@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 
 from outlook_lake.clock import machine_us
 from outlook_lake.errors import StateError, StorageError
@@ -36,6 +36,7 @@ __all__ = [
     "address_keys",
     "ensure_key",
     "export_directory",
+    "forget",
     "remember",
 ]
 
@@ -68,11 +69,12 @@ _REMEMBER = text(
         name = coalesce(excluded.name, directory.name),
         last_seen = CASE WHEN directory.last_seen > excluded.last_seen
                          THEN directory.last_seen ELSE excluded.last_seen END
-    WHERE excluded.last_seen >= directory.last_seen + 3600000000
-       OR (excluded.mailbox_id IS NOT NULL
-           AND (directory.mailbox_id IS NULL OR directory.mailbox_id <> excluded.mailbox_id))
-       OR (excluded.name IS NOT NULL
-           AND (directory.name IS NULL OR directory.name <> excluded.name))
+    WHERE directory.address <> ''
+      AND (excluded.last_seen >= directory.last_seen + 3600000000
+           OR (excluded.mailbox_id IS NOT NULL
+               AND (directory.mailbox_id IS NULL OR directory.mailbox_id <> excluded.mailbox_id))
+           OR (excluded.name IS NOT NULL
+               AND (directory.name IS NULL OR directory.name <> excluded.name)))
     """
 )
 
@@ -156,6 +158,18 @@ def remember(
     return len(rows)
 
 
+def forget(connection: Connection, keys: Sequence[bytes], seen_at: int) -> None:
+    """Empty every row of these addresses, for all tenants; what is left is their keyed hash.
+
+    The empty row stays so that the next mail to or from them does not bring them back.
+    """
+    connection.execute(
+        update(directory)
+        .where(directory.c.address_key.in_(keys))
+        .values(mailbox_id=None, address="", name=None, domain="", last_seen=seen_at)
+    )
+
+
 def export_directory(db: Database, settings: Settings) -> Path:
     """Write `directory/directory.parquet` (0600 in a 0700 folder), replaced in one step."""
     query = (
@@ -170,6 +184,7 @@ def export_directory(db: Database, settings: Settings) -> Path:
             directory.c.last_seen,
         )
         .outerjoin(mailbox, mailbox.c.mailbox_id == directory.c.mailbox_id)
+        .where(directory.c.address != "")
         .order_by(directory.c.tenant_id, directory.c.address_key)
     )
     with db.read() as connection:
