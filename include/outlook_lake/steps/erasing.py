@@ -138,7 +138,9 @@ def _find(app: Application, person: str) -> _Person:
     with app.db.read() as connection:
         if "@" in wanted:
             key = address_key(app.directory_key, wanted)
-            rows = connection.execute(select(directory).where(directory.c.address_key == key)).all()
+            rows = connection.execute(
+                select(directory).where(directory.c.address_key == key, directory.c.address != "")
+            ).all()
             ids = {row.mailbox_id for row in rows if row.mailbox_id is not None}
         else:
             ids = set(
