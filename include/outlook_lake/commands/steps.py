@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from outlook_lake.application import Application
-from outlook_lake.commands.output import AsJson, answer, guarded, table
+from outlook_lake.commands.output import AsJson, answer, fail_unless, guarded, say, table
 from outlook_lake.errors import UsageError
 from outlook_lake.lake.layout import check_hour
 from outlook_lake.settings import Settings
@@ -44,9 +44,20 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="For stream and prime: end when nothing is left.")
     ] = False,
+    plan_only: Annotated[
+        bool,
+        typer.Option("--plan-only", help="For subscriptions: show the plan, touch none of them."),
+    ] = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option("--reconcile", help="For subscriptions: compare with Graph's own list now."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Do one step, as the DAG of that name does it, and print what was done.
+
+    What befell single tenants is told on stderr after all others were served; the exit code is
+    1 then.
 
     Example: outlook-lake run export --hour 2026-11-24T09 --json
     """
@@ -54,13 +65,25 @@ def run(
         "tenant": tenant,
         "hour": None if hour is None else check_hour(hour),
         "until_idle": until_idle or None,
+        "plan_only": plan_only or None,
+        "reconcile": reconcile or None,
     }
     with Application.open(Settings.load()) as app:
         counts = _call(step, app, {name: value for name, value in given.items() if value})
     if as_json:
         answer({"step": step.value, **counts})
     else:
-        table(f"{step.value}: done", ("what", "how much"), counts.items())
+        _show(f"{step.value}: {'planned' if plan_only else 'done'}", counts)
+    fail_unless(not counts.get("troubles"))
+
+
+def _show(title: str, counts: dict[str, Any]) -> None:
+    for line in counts.get("plan") or []:
+        typer.echo(line)
+    rows = [(name, told) for name, told in counts.items() if name not in ("plan", "troubles")]
+    table(title, ("what", "how much"), rows)
+    for one in counts.get("troubles") or []:
+        say(f"outlook-lake: {one['tenant']}: {one['what']}")
 
 
 def _call(step: Step, app: Application, options: dict[str, Any]) -> dict[str, Any]:
