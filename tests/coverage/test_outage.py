@@ -15,6 +15,13 @@ from tests.support.stage import Stage, stage
 
 pytestmark = pytest.mark.slow
 
+ROLES = [
+    "Mail.ReadBasic.All",
+    "MailboxSettings.Read",
+    "User.Read.All",
+    "ExchangeMessageTrace.Read.All",
+]
+
 
 def watched(made: Stage) -> list[str]:
     """Everybody is subscribed, primed and has had a message; these."""
@@ -99,3 +106,32 @@ def test_what_the_inventory_lost_is_found_again_by_the_witness_and_a_round(tmp_p
                 (row["cause"], row["state"], row["closed_by"]) for row in list_gaps(app.db)
             ] == [("witness", "partial", "witness")]
         assert made.audit()["doubled"] == 0
+
+
+def test_mail_that_came_and_was_purged_unseen_is_told_by_the_message_trace(tmp_path: Path):
+    with stage(tmp_path, back="PT8H", OUTLOOK_LAKE_LOOKS_MESSAGE_TRACE="on") as made:
+        watched(made)
+        made.advance("PT5M")
+        made.fault("drop", rate=1.0)
+        sent = made.act(0, "send", to=[made.address(1), made.address(2)])
+        (copy,) = [one for one in sent["delivered"] if one["mailbox"] == made.users[1]["id"]]
+        made.act(1, "purge", item=copy["item"], hard=True)
+        made.call("DELETE", "faults")
+        made.advance("PT2H")
+        made.run("catch_up")
+        made.run("export")
+
+        refused = made.run("witness", again_s=0.1)
+        tenant = json.loads(made.environ["OUTLOOK_LAKE_CONN_OUTLOOK_DEFAULT"])["extra"]["tenant_id"]
+        made.call("POST", "roles", {"tenant": tenant, "roles": ROLES})
+        told = made.run("witness", again_s=0.1)
+        again = made.run("witness", again_s=0.1)
+
+        assert "message trace could not be read" in refused["troubles"][0]["what"]
+        assert told["troubles"] == []
+        assert (told["traced"]["missing"], told["traced"]["mailboxes"]) == (1, 1)
+        assert told["traced"]["rows"] > 1  # what others got is known
+        assert again["traced"]["hours"] == 0
+        with made.app() as app:
+            (found,) = [row for row in list_gaps(app.db) if row["cause"] == "witness"]
+        assert found["loss"] == "created_and_purged"

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import text
 
-from outlook_lake.clock import graph_us
+from outlook_lake.clock import graph_us, machine_now
 from outlook_lake.coverage import settle
 from outlook_lake.coverage.witness import Looked, look, watched
 from outlook_lake.graph.client import GraphClient
@@ -129,6 +129,7 @@ def aad_id(number: int) -> str:
 @pytest.fixture
 async def graph(tmp_path: Path, db: Database, settings: Settings) -> AsyncIterator[Counted]:
     async with small_graph(tmp_path) as server, server.client(settings) as client:
+        server.now = machine_now()
         made = Counted(db, settings, client)
         server.handler = made.answer
         yield made

@@ -136,7 +136,10 @@ def message_traces_path(since: datetime, until: datetime, *, top: int = 1000) ->
     arrival (graph-facts 8.6).
     """
     wanted = f"receivedDateTime ge {_moment(since)} and receivedDateTime lt {_moment(until)}"
-    return f"/admin/exchange/tracing/messageTraces?$filter={quote(wanted, safe=':')}&$top={_count(top)}"
+    return (
+        f"/admin/exchange/tracing/messageTraces?$filter={quote(wanted, safe=':')}"
+        f"&$top={_count(top)}"
+    )
 
 
 def message_delta_path(user: str, folder: str) -> str:

@@ -109,6 +109,12 @@ class LooksSettings:
         "Inbox, Sent, Deleted and Drafts are read every hour",
         low=1,
     )
+    message_trace: str = knob(
+        "off",
+        "",
+        "`on`: the witness asks the tenant's message trace for unrecorded arrivals; `off`",
+        one_of=("on", "off"),
+    )
     dumpster: str = knob(
         "off", "", "`on`: rounds read Recoverable Items as well; `off`", one_of=("on", "off")
     )

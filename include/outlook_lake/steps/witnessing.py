@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from outlook_lake import clock
 from outlook_lake.application import Application
 from outlook_lake.coverage import settle
+from outlook_lake.coverage.trace import compare
 from outlook_lake.coverage.witness import Looked, look, watched
 from outlook_lake.errors import GraphError, UsageError
 
@@ -26,7 +28,8 @@ async def witness(
     """Compare all live mailboxes, or with `hour` (`YYYY-MM-DDTHH`) that hour's share of the day.
 
     Twenty-four runs with following hours look at every mailbox once. What differs twice becomes a
-    gap and a wanted round; what agrees again closes it. Returns counts; `troubles` names tenants
+    gap and a wanted round; what agrees again closes it. With `looks.message_trace = on` the settled
+    hours are compared with the tenant's message trace too. Returns counts; `troubles` names tenants
     that could not be asked. UsageError when the inventory forgets items (`inventory.horizon_days`):
     it cannot be compared then.
     """
@@ -37,6 +40,7 @@ async def witness(
         )
     share = None if hour is None else clock.parse_hour(hour).hour
     totals = {"mailboxes": 0, "agreed": 0, "differed": 0, "unclear": 0, "gaps": 0, "requests": 0}
+    traced = {"hours": 0, "rows": 0, "missing": 0, "mailboxes": 0, "requests": 0}
     troubles: list[dict[str, str]] = []
     async with app.tenants(tenant) as works:
         for work in works.values():
@@ -54,8 +58,23 @@ async def witness(
                 troubles.append({"tenant": work.domain_id, "what": str(error)})
                 continue
             _count(totals, len(some), found)
+            if app.settings.looks.message_trace == "on":
+                try:
+                    told = await compare(
+                        work.client,
+                        app.db,
+                        app.settings,
+                        app.directory_key,
+                        work.tenant_id,
+                        work.domain_id,
+                    )
+                except GraphError as error:
+                    what = f"its message trace could not be read: {error}"
+                    troubles.append({"tenant": work.domain_id, "what": what})
+                    continue
+                traced = {name: traced[name] + count for name, count in asdict(told).items()}
     await asyncio.to_thread(settle, app.db, app.settings)
-    return {**totals, "troubles": troubles}
+    return {**totals, "traced": traced, "troubles": troubles}
 
 
 def _count(totals: dict[str, int], mailboxes: int, found: Looked) -> None:
