@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, select, text
 
 from outlook_lake.clock import machine_us
 from outlook_lake.errors import StateError, StorageError
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database
-from outlook_lake.state.tables import directory, mailbox
+from outlook_lake.state.tables import directory, mailbox, tenant
 
 __all__ = [
     "DIRECTORY_SCHEMA",
@@ -75,6 +75,17 @@ _REMEMBER = text(
                AND (directory.mailbox_id IS NULL OR directory.mailbox_id <> excluded.mailbox_id))
            OR (excluded.name IS NOT NULL
                AND (directory.name IS NULL OR directory.name <> excluded.name)))
+    """
+)
+
+_FORGET = text(
+    """
+    INSERT INTO directory (tenant_id, address_key, mailbox_id, address, name, domain,
+                           first_seen, last_seen)
+    VALUES (:tenant_id, :address_key, NULL, '', NULL, '', :seen_at, :seen_at)
+    ON CONFLICT (tenant_id, address_key) DO UPDATE SET
+        mailbox_id = NULL, address = '', name = NULL, domain = '', last_seen = excluded.last_seen
+    WHERE directory.address <> ''
     """
 )
 
@@ -159,15 +170,18 @@ def remember(
 
 
 def forget(connection: Connection, keys: Sequence[bytes], seen_at: int) -> None:
-    """Empty every row of these addresses, for all tenants; what is left is their keyed hash.
+    """Leave an empty row for each of these addresses in every tenant: only their keyed hash.
 
-    The empty row stays so that the next mail to or from them does not bring them back.
+    It stays so that the next mail to or from them does not bring them back, whoever writes it.
     """
-    connection.execute(
-        update(directory)
-        .where(directory.c.address_key.in_(keys))
-        .values(mailbox_id=None, address="", name=None, domain="", last_seen=seen_at)
-    )
+    everywhere = connection.scalars(select(tenant.c.tenant_id)).all()
+    rows = [
+        {"tenant_id": one, "address_key": key, "seen_at": seen_at}
+        for one in everywhere
+        for key in keys
+    ]
+    if rows:
+        connection.execute(_FORGET, rows)
 
 
 def export_directory(db: Database, settings: Settings) -> Path:

@@ -26,7 +26,7 @@ from outlook_lake.state.tables import mailbox
 from outlook_lake.state.tables import tenant as tenant_table
 from outlook_lake.tenants.asked import EVERYBODY, Scope
 from outlook_lake.tenants.box_settings import of_settings, read_settings
-from outlook_lake.tenants.directory import DirectoryKey, Person, address_key, remember
+from outlook_lake.tenants.directory import DirectoryKey, Person, address_key, forget, remember
 from outlook_lake.tenants.listing import Listed, list_users, verified_domains
 from outlook_lake.tenants.registry import Tenant, add_internal_domains
 
@@ -149,12 +149,7 @@ def _write(
     new_rows: list[dict[str, Any]] = []
     usable_again: list[int] = []
     to_park: dict[str, list[int]] = {}
-    erased = {aad_id for aad_id in known if aad_id.startswith("erased:")}
-    users = [
-        user
-        for user in listed.users
-        if not erased or user.id in known or erased_mark(key, user.id) not in erased
-    ]
+    users, forgotten = _but_erased(listed.users, known, key)
     for user in users:
         row = known.get(user.id)
         told = settings.get(user.id)
@@ -165,7 +160,7 @@ def _write(
         if row is None:
             new_rows.append(_new_row(tenant.tenant_id, user, told, obstacle, now))
             counts["parked" if obstacle else "added"] += 1
-        elif obstacle is not None and row.state not in ("parked", "erased"):
+        elif obstacle is not None and row.state != "parked":
             to_park.setdefault(obstacle, []).append(row.mailbox_id)
             counts["parked"] += 1
         elif obstacle is None and _may_come_back(row, now):
@@ -185,7 +180,24 @@ def _write(
     park(connection, gone, "user_gone" if scope.is_everybody else "out_of_scope", graph_at)
     _keep_settings(connection, known, users, settings, now)
     _remember_users(connection, tenant, key, users, graph_at)
+    forget(connection, [address_key(key, address) for address in forgotten], graph_at)
     return counts
+
+
+def _but_erased(
+    listed: Sequence[User], known: Mapping[str, _Known], key: DirectoryKey
+) -> tuple[list[User], list[str]]:
+    """(users nobody erased, addresses of those who were: a new one is forgotten as well)."""
+    erased = {aad_id for aad_id in known if aad_id.startswith("erased:")}
+    users: list[User] = []
+    forgotten: list[str] = []
+    for user in listed:
+        row = known.get(user.id)
+        if row.state == "erased" if row else erased and erased_mark(key, user.id) in erased:
+            forgotten += _addresses(user)
+        else:
+            users.append(user)
+    return users, forgotten
 
 
 def _gone(known: Mapping[str, _Known], listed: Listed) -> list[int]:
@@ -259,8 +271,6 @@ def _remember_users(
     domains: set[str] = set()
     for user in users:
         row = known[user.id]
-        if row.state == "erased":
-            continue
         inside = _obstacle(user) != "guest"
         addresses = _addresses(user)
         for address in addresses:
