@@ -13,6 +13,7 @@ import pytest
 
 from outlook_lake.clock import CLOCK_ENV
 from outlook_lake.errors import UsageError
+from tests.support.certificates import certificate
 
 
 class Told:
@@ -104,9 +105,11 @@ def test_a_note_says_what_was_done_and_nothing_that_was_not(counts, note):
     assert note_of(counts) == note
 
 
-def test_a_connection_becomes_the_credentials_of_its_tenant(monkeypatch):
+def test_a_connection_becomes_the_credentials_of_its_tenant(monkeypatch, tmp_path):
     from outlook_lake.airflow import tenant_connection
 
+    ca = tmp_path / "ca.pem"
+    ca.write_text(certificate()[0])
     fields = {
         "conn_type": "msgraph",
         "login": "client",
@@ -118,7 +121,7 @@ def test_a_connection_becomes_the_credentials_of_its_tenant(monkeypatch):
             "tenant_id": "0a0a0a0a-0000-4000-8000-000000000001",
             "domain_id": "contoso.example",
             "authority": "https://127.0.0.1:8082",
-            "verify": "/some/where/ca.pem",
+            "verify": str(ca),
         },
     }
     monkeypatch.setenv("AIRFLOW_CONN_OUTLOOK_TEST", json.dumps(fields))
@@ -126,7 +129,7 @@ def test_a_connection_becomes_the_credentials_of_its_tenant(monkeypatch):
     assert found.domain_id == "contoso.example"
     assert found.credentials.graph_url == "http://127.0.0.1:8081"
     assert found.credentials.authority_url == "https://127.0.0.1:8082"
-    assert found.credentials.verify == "/some/where/ca.pem"
+    assert found.credentials.verify == str(ca)
     assert "not-shown-anywhere" not in repr(found)
 
 

@@ -7,6 +7,7 @@
 - **doorbell:** the trigger that rings while work waits
 - **sensor:** waits until Graph has told something about a tenant or a mailbox
 - **connections, variable:** what an administrator enters in the UI
+- **coverage_page:** what of which hour is proven, for people (the API server alone imports it)
 - **runs, notes, assets:** a step as a task, what a run says it did, what DAGs listen to
 """
 
