@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from urllib.parse import quote
 
 import pytest
@@ -50,3 +51,30 @@ def test_a_tenant_is_disconnected_after_a_person_approved_and_stays_so(demo: Run
     assert run["state"] == "success"
     assert task_states(demo, "outlook_subscriptions", run)["subscribe"] == "success"
     assert demo.stage.simulator.call("GET", "/simulator/subscriptions")["subscriptions"] == []
+
+
+def test_no_secret_token_or_address_is_in_a_log_a_note_an_xcom_or_a_rendered_field(
+    demo: RunningDemo,
+):
+    simulator = demo.stage.simulator
+    tenant = simulator.call("GET", "/simulator/tenants")["tenants"][0]
+    someone = tenant["users"][0]["address"].partition("@")[0]
+    places = ["airflow", "run", "receipts", "log", "lake", "staging"]
+    for what, words in {
+        "the client secret": ["-F", tenant["client_secret"]],
+        "an access token": ["-E", r"eyJ[A-Za-z0-9_-]+\.eyJ"],
+        "an address": ["-E", rf"{someone[:6]}[A-Za-z0-9.-]*@"],
+    }.items():
+        # In a process of its own: closing a database file here would drop this process's locks.
+        found = subprocess.run(
+            ["grep", "-rla", *words, *places],
+            cwd=demo.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 1, f"{what} is in {found.stdout}"
+    directory = subprocess.run(
+        ["grep", "-rlaE", rf"{someone[:6]}[A-Za-z0-9.-]*@", "state"], cwd=demo.home, check=False
+    )
+    assert directory.returncode == 0, "where they belong there is something to be found"
