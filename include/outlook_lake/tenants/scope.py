@@ -21,7 +21,7 @@ from outlook_lake import clock
 from outlook_lake.graph.client import GraphClient
 from outlook_lake.graph.messages import MailboxSettings, User
 from outlook_lake.state import Database
-from outlook_lake.state.gaps import open_gap
+from outlook_lake.state.gaps import open_gaps
 from outlook_lake.state.tables import mailbox
 from outlook_lake.state.tables import tenant as tenant_table
 from outlook_lake.tenants.asked import EVERYBODY, Scope
@@ -37,6 +37,9 @@ RECHECK_US = 24 * 3600 * 1_000_000
 
 SETTINGS_PER_RUN = 5000
 """Mailboxes whose settings are read in one run, at most."""
+
+PARKED_AT_ONCE = 1000
+"""Mailboxes in one statement: a group emptied by mistake must not hold writers up for minutes."""
 
 WATCHED = ("priming", "live")
 FROM_THE_LIST = ("user_gone", "out_of_scope", "guest")
@@ -115,24 +118,21 @@ def park(connection: Connection, mailbox_ids: Sequence[int], reason: str, graph_
 
     The gap is open-ended until the mailbox is subscribed again.
     """
-    for mailbox_id in mailbox_ids:
-        row = connection.execute(
-            select(mailbox.c.state, mailbox.c.watch_from).where(mailbox.c.mailbox_id == mailbox_id)
-        ).one()
+    for start in range(0, len(mailbox_ids), PARKED_AT_ONCE):
+        these = mailbox.c.mailbox_id.in_(mailbox_ids[start : start + PARKED_AT_ONCE])
+        watched = connection.scalars(
+            select(mailbox.c.mailbox_id).where(
+                these, mailbox.c.watch_from.is_not(None), mailbox.c.state.in_(WATCHED)
+            )
+        ).all()
         connection.execute(
             update(mailbox)
-            .where(mailbox.c.mailbox_id == mailbox_id)
+            .where(these)
             .values(state="parked", reason=reason, recheck_at=clock.machine_us() + RECHECK_US)
         )
-        if row.watch_from is not None and row.state in WATCHED:
-            open_gap(
-                connection,
-                mailbox_id,
-                from_at=graph_at,
-                cause="parked",
-                loss="changes",
-                note=reason,
-            )
+        open_gaps(
+            connection, watched, from_at=graph_at, cause="parked", loss="changes", note=reason
+        )
 
 
 def _write(
