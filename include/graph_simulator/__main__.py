@@ -78,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=50, help="most notifications in one POST")
     add("--endpoint-states", action="store_true",
         help="hold notifications back from slow endpoints, drop very slow ones'")  # fmt: skip
+    add("--legacy", action="store_true",
+        help="plain message fields in notifications, which Graph never sends")  # fmt: skip
     add("--delta-days", type=int, default=30, help="Graph days until a delta token is forgotten")
     return cli
 
@@ -104,7 +106,7 @@ def config_of(arguments: list[str] | None = None) -> Config:
         delivery_latency_s=given.delivery_latency,
         request_latency_s=given.request_latency / 1000, batch=given.batch,
         delta_days=given.delta_days,
-        endpoint_states=given.endpoint_states,
+        endpoint_states=given.endpoint_states, legacy=given.legacy,
     )  # fmt: skip
 
 

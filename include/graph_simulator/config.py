@@ -42,5 +42,7 @@ class Config:
     """Most notifications in one POST."""
     endpoint_states: bool = False
     """Whether slow endpoints are held back or dropped, as Graph does."""
+    legacy: bool = False
+    """Put plain message fields into `resourceData`, as some descriptions of Graph show it."""
     delta_days: int = 30
     """Graph days until a delta token is forgotten."""

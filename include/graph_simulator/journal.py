@@ -82,6 +82,12 @@ class Journal:
             at, mailbox, "served", item, "served", None, None, folder, state, False, True, "client"
         )
 
+    def pushed(self, at: int, mailbox: str, item: Item, state: str, folder: str | None) -> int:
+        """Append what state of an item goes out with a rich notification, as taken now."""
+        return self._append(
+            at, mailbox, "pushed", item, "pushed", None, None, folder, state, False, True, "client"
+        )
+
     def _append(
         self,
         at: int,

@@ -65,7 +65,7 @@ class Simulator:
         )  # fmt: skip
         self.office = PostOffice(
             self.world, faults, self.stats, config.delivery_latency_s, config.batch,
-            judged=config.endpoint_states,
+            judged=config.endpoint_states, legacy=config.legacy,
         )  # fmt: skip
         self.agenda: Agenda | None = None
         self.runner: web.AppRunner | None = None
@@ -94,6 +94,10 @@ class Simulator:
         app = web.Application(client_max_size=LARGEST_BODY)
         app.router.add_routes(Control(self.service, self.office, self.agenda).routes())
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid)
+        app.router.add_get("/{tenant}/.well-known/openid-configuration", self._openid)
+        for place in ("/{tenant}/discovery/v2.0/keys", "/{tenant}/discovery/keys"):
+            app.router.add_get(place, self._keys)
+        app.router.add_post("/simulator/tokens/rotate", self._rotate)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
         app.router.add_route("*", "/v1.0/{tail:.*}", self._graph)
         self.runner = web.AppRunner(app, access_log=None)
@@ -121,6 +125,17 @@ class Simulator:
         base = f"{request.scheme}://{request.host}"
         body = openid_configuration(base, request.match_info["tenant"])
         return web.Response(body=_encode(body), content_type="application/json")
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        self.stats.requests["keys"] += 1
+        body = _encode(self.office.signer.published())
+        self.store.commit()
+        return web.Response(body=body, content_type="application/json")
+
+    async def _rotate(self, request: web.Request) -> web.Response:
+        kid = self.office.signer.rotate()
+        self.store.commit()
+        return web.Response(body=_encode({"kid": kid}), content_type="application/json")
 
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}

@@ -57,7 +57,7 @@ def test_a_handshake_without_an_answer_times_out_after_ten_seconds(
         pytest.param({"notificationUrl": "http://example.net/n"}, 400, "https", id="plain http"),
         pytest.param({"changeType": "moved"}, 400, "changeType", id="an unknown change"),
         pytest.param({"clientState": "x" * 129}, 400, "128", id="a long clientState"),
-        pytest.param({"includeResourceData": True}, 400, "resource data", id="rich"),
+        pytest.param({"includeResourceData": True}, 400, "resource data", id="no certificate"),
         pytest.param({"vapidPublicKey": "x"}, 400, "vapidPublicKey", id="an unknown property"),
         pytest.param({"expirationDateTime": "soon"}, 400, "no date", id="no date"),
     ],

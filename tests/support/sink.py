@@ -21,6 +21,8 @@ class Sink:
     port: int = 0
     posts: list[list[dict[str, Any]]] = field(default_factory=list)
     """`value` of each POST, in order of arrival, refused ones included."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    """Each POST as a whole."""
     arrived_at: list[float] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     queries: list[dict[str, list[str]]] = field(default_factory=list)
@@ -67,7 +69,8 @@ def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
             if "validationToken" in query:
                 self._shake_hands(query["validationToken"][0])
                 return
-            sink.posts.append(json.loads(body)["value"])
+            sink.bodies.append(json.loads(body))
+            sink.posts.append(sink.bodies[-1]["value"])
             sink.arrived_at.append(time.monotonic())
             time.sleep(sink.delay_s)
             self._answer(sink.statuses.pop(0) if sink.statuses else 202, "", "text/plain")

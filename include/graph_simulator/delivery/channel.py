@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import heapq
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -32,6 +34,7 @@ BACKOFF_FIRST_S, BACKOFF_LAST_S = 1.0, 30.0
 
 _encode = msgspec.json.Encoder().encode
 Waiting = tuple[float, int, Notification, Subscription]
+Enclose = Callable[[Sequence[tuple[Notification, Subscription]], list[dict[str, Any]]], list[str]]
 
 
 class Channel:
@@ -47,6 +50,7 @@ class Channel:
         in_flight: int,
         grid_s: float,
         judged: bool,
+        enclose: Enclose,
     ) -> None:
         self._url = URL(url, encoded=True)
         self._checked = tls_of(url)
@@ -55,6 +59,7 @@ class Channel:
         self._session = session
         self._at_most = at_most
         self._grid_s = grid_s
+        self._enclose = enclose
         self._manners = Manners(world.clock) if judged else None
         self._slots = asyncio.Semaphore(in_flight)
         self._heap: list[Waiting] = []
@@ -177,11 +182,15 @@ class Channel:
 
     async def _try(self, ready: list[tuple[Notification, Subscription]]) -> None:
         world, stats = self._world, self._stats
-        world.store.commit()  # nothing is told that is not yet kept
         value = []
         for one, owner in ready:
             mailbox = world.mailboxes[owner.mailbox]
             value.append(payload(one, owner, mailbox, world.tenants[owner.tenant]))
+        document: dict[str, Any] = {"value": value}
+        tokens = self._enclose(ready, value)
+        if tokens:
+            document["validationTokens"] = tokens
+        world.store.commit()  # nothing is told that is not yet kept
         retry = ready[0][0].attempts > 0
         stats.posts += 1
         stats.deliveries += len(ready)
@@ -191,7 +200,7 @@ class Channel:
         try:
             async with self._session.post(
                 self._url,
-                data=_encode({"value": value}),
+                data=_encode(document),
                 headers={"Content-Type": "application/json; charset=utf-8"},
                 timeout=aiohttp.ClientTimeout(total=RETRY_S if retry else FIRST_S),
                 ssl=self._checked,

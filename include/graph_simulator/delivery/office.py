@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from graph_simulator.delivery.channel import Channel
+from graph_simulator.delivery.rich import Enclosures, Signer
 from graph_simulator.delivery.shapes import Notification
 from graph_simulator.delivery.warden import Warden
 from graph_simulator.faults import Faults
@@ -41,6 +42,7 @@ class PostOffice:
         at_most: int = 50,
         in_flight: int = 4,
         judged: bool = False,
+        legacy: bool = False,
     ) -> None:
         self._world = world
         self._faults = faults
@@ -49,6 +51,8 @@ class PostOffice:
         self._at_most = at_most
         self._in_flight = in_flight
         self._judged = judged
+        self.signer = Signer(world)
+        self._enclosures = Enclosures(world, faults, self.signer, legacy=legacy)
         self._session: aiohttp.ClientSession | None = None
         self._channels: dict[str, Channel] = {}
         self._dice = random.Random(world.seed)
@@ -104,10 +108,13 @@ class PostOffice:
             shown = item
             if not one.immutable and version != item.version:
                 shown = msgspec.structs.replace(item, version=version)
-            self._offer(one, change, item_id(shown, one.immutable), etag(item), box.mailbox.aad_id)
+            self._offer(one, change, item_id(shown, one.immutable), etag(item), box, item)
 
-    def _offer(self, one: Subscription, change: str, item: str, tag: str, mailbox: str) -> None:
-        faults, facts = self._faults, {"mailbox": mailbox, "url": one.notification_url}
+    def _offer(
+        self, one: Subscription, change: str, item: str, tag: str, box: Box, about: Item
+    ) -> None:
+        faults = self._faults
+        facts = {"mailbox": box.mailbox.aad_id, "url": one.notification_url}
         wait, copies, not_before = self._dice.uniform(*self._latency), 1, 0
         if faults.is_any_on:
             facts["change"] = change
@@ -131,10 +138,11 @@ class PostOffice:
                 item = "x?$select=body" if self._dice.random() < 0.5 else "../../users/other"
         for _ in range(copies):
             self._number += 1
+            content = self._enclosures.at_notice(one, box, about, change, self._number)
             self._queue(
                 Notification(
                     self._number, one.id, change, "", item, tag, self._world.clock.instant(),
-                    not_before,
+                    not_before, item_number=about.number, content=content,
                 ),
                 wait,
             )  # fmt: skip
@@ -180,6 +188,7 @@ class PostOffice:
                 self._in_flight,
                 max(0.001, self._latency[1] / 3),
                 self._judged,
+                self._enclosures.enclose,
             )
             self._channels[url] = channel
         return channel
@@ -194,7 +203,7 @@ class PostOffice:
             self._queue(
                 Notification(
                     self._number, one.id, "updated", "", item_id(newest, one.immutable),
-                    etag(newest), self._world.clock.instant(),
+                    etag(newest), self._world.clock.instant(), item_number=newest.number,
                 ),
                 0.0,
             )  # fmt: skip

@@ -26,6 +26,9 @@ class Notification(msgspec.Struct, array_like=True):
     made: int
     not_before: int = 0
     attempts: int = 0
+    item_number: int = 0
+    content: bytes = b""
+    """JSON of the message, where its subscription wants it and it has been taken."""
 
 
 def payload(

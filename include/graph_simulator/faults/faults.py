@@ -55,6 +55,8 @@ KINDS: dict[str, tuple[str, dict[str, float]]] = {
     "wrong_counts": ("a folder's totalItemCount is off by `off`", {"off": -1}),
     "foreign_next_link": ("a next link points at another host", {}),
     "clock_skew": ("`Date` is off by `seconds`", {"seconds": 90.0}),
+    "tampered": ("the ciphertext of a rich item is altered after it was signed", {}),
+    "bad_token": ("validation tokens are meant for another application", {}),
     "bad_item_id": ("a notification names an item id that is no id", {}),
 }  # fmt: skip
 _MATCHES = ("mailbox", "path", "method", "url", "change")

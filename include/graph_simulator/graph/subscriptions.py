@@ -13,6 +13,7 @@ from graph_simulator.delivery.handshake import Handshake
 from graph_simulator.errors import GraphError
 from graph_simulator.graph.call import Answer, Call
 from graph_simulator.graph.service import Service
+from graph_simulator.graph.wishes import RICH_LONGEST_MIN, check_certificate, selected_of
 from graph_simulator.ids import folder_id
 from graph_simulator.world.model import Mailbox, Subscription
 
@@ -34,6 +35,13 @@ _KNOWN = frozenset(
         "expirationDateTime", "clientState", "latestSupportedTlsVersion", "includeResourceData",
         "encryptionCertificate", "encryptionCertificateId", "notificationUrlAppId",
         "notificationQueryOptions", "id", "applicationId", "creatorId", "@odata.type",
+    }
+)  # fmt: skip
+
+_CHANGEABLE = frozenset(
+    {
+        "expirationDateTime", "notificationUrl", "encryptionCertificate",
+        "encryptionCertificateId", "@odata.type",
     }
 )  # fmt: skip
 
@@ -87,10 +95,10 @@ class Subscriptions:
             "lifecycleNotificationUrl": one.lifecycle_url,
             "expirationDateTime": iso_micros(one.expires),
             "creatorId": tenant.principal_id,
-            "includeResourceData": None,
+            "includeResourceData": one.certificate is not None or None,
             "latestSupportedTlsVersion": one.tls or "v1_2",
-            "encryptionCertificate": None,
-            "encryptionCertificateId": None,
+            "encryptionCertificate": one.certificate if with_secret else None,
+            "encryptionCertificateId": one.certificate_id,
             "notificationUrlAppId": None,
         }
 
@@ -136,7 +144,7 @@ class Subscriptions:
 
     # -- changing ----------------------------------------------------------------------------
 
-    def _expiry(self, text: Any, call: Call) -> int:
+    def _expiry(self, text: Any, call: Call, *, rich: bool) -> int:
         """The expiry granted: at least 45 minutes; over the longest is refused, not clamped."""
         if not isinstance(text, str):
             raise _bad("expirationDateTime is required.", "InvalidRequest")
@@ -145,6 +153,8 @@ class Subscriptions:
         except ValueError:
             raise _bad("expirationDateTime is no date.", "InvalidRequest") from None
         at, longest = call.at, call.caller.tenant.longest_min or LONGEST_MIN
+        if rich:
+            longest = min(longest, RICH_LONGEST_MIN)
         if wanted > at + longest * _MINUTE:
             raise _bad(
                 f"Subscription expiration can only be {longest} minutes in the future.",
@@ -162,8 +172,6 @@ class Subscriptions:
                 "'Resource' is invalid.]",
                 "ExtensionError",
             )
-        if found.group(3):
-            raise _bad("The simulator takes no query options on resource yet.", "ExtensionError")
         mailbox = self._world.find(unquote(found.group(1)))
         if (
             mailbox is None
@@ -225,8 +233,8 @@ class Subscriptions:
         unknown = sorted(set(body) - _KNOWN)
         if unknown:
             raise _bad(f"The property '{unknown[0][:40]}' does not exist.", "BadRequest")
-        if body.get("includeResourceData"):
-            raise _bad("The simulator sends no resource data yet.", "ExtensionError")
+        rich = body.get("includeResourceData") is True
+        certificate, certificate_id = check_certificate(body) if rich else (None, None)
         changes = self._changes(body.get("changeType"))
         url = _check_url(body.get("notificationUrl"), "notificationUrl")
         lifecycle = body.get("lifecycleNotificationUrl")
@@ -236,7 +244,8 @@ class Subscriptions:
         if state is not None and (not isinstance(state, str) or len(state) > 128):
             raise _bad("clientState is limited to 128 characters.", "ValidationError")
         mailbox, folder, _ = self._place(body.get("resource"), call)
-        self._expiry(body.get("expirationDateTime"), call)
+        select = selected_of("?".join(body["resource"].split("?")[1:]), rich=rich)
+        self._expiry(body.get("expirationDateTime"), call, rich=rich)
         self._refuse_duplicate(mailbox, folder, changes, call.at)
         await self._validate(url)
         if lifecycle is not None:
@@ -251,7 +260,7 @@ class Subscriptions:
             resource=body["resource"],
             change_type=changes,
             notification_url=url,
-            expires=self._expiry(body["expirationDateTime"], call),
+            expires=self._expiry(body["expirationDateTime"], call, rich=rich),
             created=call.at,
             lifecycle_url=lifecycle,
             client_state=state,
@@ -259,6 +268,9 @@ class Subscriptions:
             dead=self._service.faults.strike("dead_201", mailbox=mailbox.aad_id, url=url)
             is not None,
             tls=body.get("latestSupportedTlsVersion"),
+            select=select,
+            certificate=certificate,
+            certificate_id=certificate_id,
         )
         self._world.box(mailbox)
         self._world.subscribe(one)
@@ -284,11 +296,16 @@ class Subscriptions:
         body = call.body
         if not isinstance(body, dict) or not body:
             raise _bad("The request body must hold what changes.", "BadRequest")
-        wrong = sorted(set(body) - {"expirationDateTime", "notificationUrl", "@odata.type"})
+        wrong = sorted(set(body) - _CHANGEABLE)
         if wrong:
             raise _bad(f"The property '{wrong[0][:40]}' cannot be updated.", "BadRequest")
+        rich = one.certificate is not None
+        renewed = {"encryptionCertificate", "encryptionCertificateId"} & set(body)
+        certificate = check_certificate(body) if renewed else None
+        if certificate and not rich:
+            raise _bad("The subscription has no resource data.")
         if "expirationDateTime" in body:
-            self._expiry(body["expirationDateTime"], call)
+            self._expiry(body["expirationDateTime"], call, rich=rich)
         if "notificationUrl" in body:
             url = _check_url(body["notificationUrl"], "notificationUrl")
             await self._validate(url)
@@ -296,7 +313,9 @@ class Subscriptions:
             one = self._find(call)
             one.notification_url = url
         if "expirationDateTime" in body:
-            one.expires = self._expiry(body["expirationDateTime"], call)
+            one.expires = self._expiry(body["expirationDateTime"], call, rich=rich)
+        if certificate:
+            one.certificate, one.certificate_id = certificate
         one.paused = False
         self._world.store.put("subscription", one.id, one)
         link = f"{call.base}/$metadata#subscriptions/$entity"

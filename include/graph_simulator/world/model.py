@@ -206,6 +206,11 @@ class Subscription(msgspec.Struct):
     paused: bool = False
     """Awaiting reauthorization: deliveries stop."""
     tls: str | None = None
+    select: list[str] = []
+    """Properties of `$select`; sent only with resource data."""
+    certificate: str | None = None
+    """Base64 of the DER certificate resource data is encrypted for; None = ids only."""
+    certificate_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
