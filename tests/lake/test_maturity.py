@@ -140,22 +140,22 @@ def test_each_tenant_has_its_own_tables_and_they_go_with_it(db, settings):
     lake.commit(db, settings, [lake.event(9, at=YESTERDAY, domain_id="other")])
     miss(db, watch(db, YESTERDAY), YESTERDAY, None)
     export(db, settings)
-    assert layout.hours_files(settings).keys() == {"acme", "other"}
-    assert layout.gaps_files(settings).keys() == {"acme"}
+    assert layout.table_files(settings, "hours").keys() == {"acme", "other"}
+    assert layout.table_files(settings, "gaps").keys() == {"acme"}
 
     with db.write() as connection:
         connection.exec_driver_sql("DELETE FROM hour WHERE domain_id = 'other'")
         connection.exec_driver_sql("DELETE FROM gap")
     hours_table.write(db, settings)
-    assert layout.hours_files(settings).keys() == {"acme"}
-    assert not layout.gaps_files(settings)
+    assert layout.table_files(settings, "hours").keys() == {"acme"}
+    assert not layout.table_files(settings, "gaps")
 
 
 def test_a_table_of_gaps_is_written_when_a_gap_changed_and_only_then(db, settings):
     one = watch(db, YESTERDAY)
     miss(db, one, YESTERDAY, None)
     hours_table.write(db, settings)
-    place = layout.gaps_file(settings, lake.DOMAIN)
+    place = layout.table_file(settings, "gaps", lake.DOMAIN)
     made = place.stat().st_ino
 
     hours_table.write(db, settings)
@@ -169,3 +169,30 @@ def test_a_table_of_gaps_is_written_when_a_gap_changed_and_only_then(db, setting
         assert connection.sql("SELECT cause, state, to_at - from_at FROM gaps").fetchall() == [
             ("lapsed", "open", timedelta(microseconds=5))
         ]
+
+
+def test_how_far_each_mailbox_is_proven_is_told_for_whoever_asks_of_one_person(db, settings):
+    watch(db, LONG_AGO, proven=NOW, full_at=5)
+    watch(db, LONG_AGO, state="erased")
+    export(db, settings)
+
+    with open_lake(settings) as connection:
+        rows = connection.sql(
+            "SELECT state, complete_through = $now, full_at IS NOT NULL FROM rounds",
+            params={"now": NOW},
+        ).fetchall()
+    assert rows == [("live", True, True)]
+
+
+def test_what_was_gone_before_anybody_could_look_is_told(db, settings):
+    one = watch(db, LONG_AGO)
+    with db.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO outcome (mailbox_id, item_key, kind, at, count) "
+            f"VALUES ({one}, x'000102030405060708090a0b0c0d0e0f', 'gone_unseen', 7, 2)"
+        )
+    export(db, settings)
+
+    with open_lake(settings) as connection:
+        rows = connection.sql("SELECT kind, count, octet_length(item_key) FROM outcomes").fetchall()
+    assert rows == [("gone_unseen", 2, 16)]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
 from outlook_lake.events.schema import EVENT_SCHEMA, ROW_GROUP, SCHEMA_VERSION, SORT_ORDER
-from outlook_lake.lake.hours_table import GAPS_SCHEMA, HOURS_SCHEMA
+from outlook_lake.lake.hours_table import (
+    GAPS_SCHEMA,
+    HOURS_SCHEMA,
+    OUTCOMES_SCHEMA,
+    ROUNDS_SCHEMA,
+)
 
 __all__ = ["document"]
 
@@ -107,6 +113,50 @@ _GAPS = {
     "note": "more, in words",
 }
 
+_ROUNDS_HEAD = """
+## Rounds
+
+`lake/rounds/domain_id=<tenant>/rounds.parquet`, replaced when it changes; the view `rounds`. One
+row is one mailbox that was ever watched: the evidence behind `hours`. Every hour that ends at or
+before `complete_through` is proven, but for the gaps of that mailbox.
+
+| column | type | meaning |
+|---|---|---|
+"""
+
+_ROUNDS = {
+    "domain_id": "the tenant",
+    "tuid": "the mailbox",
+    "state": "`live`; `priming`: read for the first time; `parked`: cannot be read; …",
+    "reason": "why it is parked, or left",
+    "watch_from": "arrivals are recorded from here on",
+    "primed_at": "changes are recorded from here on",
+    "complete_through": "the last round that read every folder, and whose questions are all "
+    "answered, started then",
+    "full_at": "the last round that read every folder started then",
+    "witnessed_at": "Graph's own counts of all folders last agreed with ours then",
+}
+
+_OUTCOMES_HEAD = """
+## Outcomes
+
+`lake/outcomes/domain_id=<tenant>/outcomes.parquet`, replaced when it changes; the view
+`outcomes`. One row is an item that was announced and that nobody could look at.
+
+| column | type | meaning |
+|---|---|---|
+"""
+
+_OUTCOMES = {
+    "domain_id": "the tenant",
+    "tuid": "the mailbox",
+    "item_key": "the item, as in events",
+    "kind": "`gone_unseen`: it was gone before it could be looked at; else why Graph refused it",
+    "at": "when that was known",
+    "first_hint_at": "when it was first announced",
+    "count": "how often",
+}
+
 
 def document() -> str:
     """The page, as Markdown."""
@@ -119,15 +169,25 @@ def document() -> str:
         f"| `{column.name}` | {_type(column.type)} | {column.metadata[b'doc'].decode()} |\n"
         for column in EVENT_SCHEMA
     )
-    hours = "".join(
-        f"| `{column.name}` | {_type(column.type)} | {_HOURS[column.name]} |\n"
-        for column in HOURS_SCHEMA
+    hours = _rows(HOURS_SCHEMA, _HOURS)
+    return (
+        head
+        + events
+        + _NORMALIZED
+        + hours
+        + _GAPS_HEAD
+        + _rows(GAPS_SCHEMA, _GAPS)
+        + _ROUNDS_HEAD
+        + _rows(ROUNDS_SCHEMA, _ROUNDS)
+        + _OUTCOMES_HEAD
+        + _rows(OUTCOMES_SCHEMA, _OUTCOMES)
     )
-    gaps = "".join(
-        f"| `{column.name}` | {_type(column.type)} | {_GAPS[column.name]} |\n"
-        for column in GAPS_SCHEMA
+
+
+def _rows(schema: pa.Schema, words: Mapping[str, str]) -> str:
+    return "".join(
+        f"| `{column.name}` | {_type(column.type)} | {words[column.name]} |\n" for column in schema
     )
-    return head + events + _NORMALIZED + hours + _GAPS_HEAD + gaps
 
 
 def _type(kind: pa.DataType) -> str:

@@ -15,11 +15,9 @@ __all__ = [
     "directory_file",
     "empty_table",
     "events_glob",
-    "gaps_file",
-    "gaps_files",
     "hour_file",
-    "hours_file",
-    "hours_files",
+    "table_file",
+    "table_files",
 ]
 
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -62,39 +60,21 @@ def events_glob(settings: Settings) -> str:
     return str(settings.lake_root / "events" / "*" / "*" / "*" / "events.parquet")
 
 
-def hours_file(settings: Settings, domain_id: str) -> Path:
-    """One row per hour of a tenant: what is sealed, and how complete it is."""
-    return _table(settings, "hours", domain_id)
+def table_file(settings: Settings, name: str, domain_id: str) -> Path:
+    """A tenant's table of that name (`hours`, `gaps`, …), whether it is there or not."""
+    folder = f"domain_id={check_domain(domain_id)}"
+    return settings.lake_root / name / folder / f"{name}.parquet"
 
 
-def gaps_file(settings: Settings, domain_id: str) -> Path:
-    """One row per gap of a tenant: who may have lost what, from when to when."""
-    return _table(settings, "gaps", domain_id)
-
-
-def hours_files(settings: Settings) -> dict[str, Path]:
-    """The tables of hours that are there, by tenant."""
-    return _tables(settings, "hours")
-
-
-def gaps_files(settings: Settings) -> dict[str, Path]:
-    """The tables of gaps that are there, by tenant."""
-    return _tables(settings, "gaps")
+def table_files(settings: Settings, name: str) -> dict[str, Path]:
+    """The tables of that name that are there, by tenant."""
+    found = (settings.lake_root / name).glob(f"domain_id=*/{name}.parquet")
+    return {path.parent.name.partition("=")[2]: path for path in found}
 
 
 def empty_table(settings: Settings, name: str) -> Path:
     """A file without rows, so that a lake with no tenant has columns."""
     return settings.lake_root / name / "_columns" / f"{name}.parquet"
-
-
-def _table(settings: Settings, name: str, domain_id: str) -> Path:
-    folder = f"domain_id={check_domain(domain_id)}"
-    return settings.lake_root / name / folder / f"{name}.parquet"
-
-
-def _tables(settings: Settings, name: str) -> dict[str, Path]:
-    found = (settings.lake_root / name).glob(f"domain_id=*/{name}.parquet")
-    return {path.parent.name.partition("=")[2]: path for path in found}
 
 
 def directory_file(settings: Settings) -> Path:

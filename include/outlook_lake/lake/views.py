@@ -2,7 +2,8 @@
 
     events        sealed hours                         hours       what is sealed, how complete
     events_live   sealed hours and what follows        gaps        who may have lost what, when
-    normalized    events_live in the published shape   directory   who, for those who may see it
+    normalized    events_live in the published shape   rounds      how far each mailbox is proven
+    outcomes      announced, and gone when looked at   directory   who, for those who may see it
 
 Every query reads the present files, so a connection may stay open for days. Only the first
 sealed hour of a lake needs a new connection: before it there is nothing to look at.
@@ -29,7 +30,7 @@ from outlook_lake.settings import Settings
 
 __all__ = ["VIEWS", "open_lake", "write_views"]
 
-VIEWS = ("events", "events_live", "normalized", "hours", "gaps", "directory")
+VIEWS = ("events", "events_live", "normalized", "hours", "gaps", "rounds", "outcomes", "directory")
 """What a reader finds; `live_hours` is the list `events_live` follows."""
 
 _SCHEMA_ROWS = 100_000
@@ -75,8 +76,10 @@ def _create_views(
         "schema": _literal(_glob(schema)),
         "live": _literal(_glob(live_path(settings))),
         "log": _literal(_glob(settings.log, "*/*.parquet")),
-        "hours": _literal(_glob(settings.lake_root / "hours", "*/hours.parquet")),
-        "gaps": _literal(_glob(settings.lake_root / "gaps", "*/gaps.parquet")),
+        **{
+            name: _literal(_glob(settings.lake_root / name, f"*/{name}.parquet"))
+            for name in hours_table.SCHEMAS
+        },
         "directory": _literal(_glob(layout.directory_file(settings))),
     }
     if reveal:
@@ -88,6 +91,8 @@ def _create_views(
         "events_live": "events_live",
         "hours": "hours",
         "gaps": "gaps",
+        "rounds": "rounds",
+        "outcomes": "outcomes",
         "directory": "directory" if reveal else "directory_none",
         "normalized": "normalized",
     }.items():
@@ -112,9 +117,9 @@ def _ensure_files(settings: Settings) -> Path:
     starts = {
         schema: (BATCH_SCHEMA, _SCHEMA_ROWS),
         live_path(settings): (LIVE_SCHEMA, 0),
-        layout.empty_table(settings, "hours"): (hours_table.HOURS_SCHEMA, 0),
-        layout.empty_table(settings, "gaps"): (hours_table.GAPS_SCHEMA, 0),
     }
+    for name, columns in hours_table.SCHEMAS.items():
+        starts[layout.empty_table(settings, name)] = (columns, 0)
     try:
         for path, (columns, rows) in starts.items():
             if not path.is_file():
