@@ -299,7 +299,10 @@ async def test_what_a_dead_run_made_is_adopted_from_the_list_where_asking_again_
     assert nonces(company, "active") == {one.nonce for one in company.rows(subscription)}
 
 
-async def test_a_run_that_died_between_deleting_and_making_ends_with_one(company: Company):
+@pytest.mark.parametrize("first_fails", [False, True], ids=["asked again", "found in the list"])
+async def test_a_run_that_died_between_deleting_and_making_ends_with_one(
+    company: Company, first_fails: bool
+):
     await live(company)
     old = set(company.desk.alive)
     # The row of the old one says `silent`, a new one is begun, and Graph still has the old one.
@@ -320,7 +323,10 @@ async def test_a_run_that_died_between_deleting_and_making_ends_with_one(company
             )
         )
 
-    counts = await company.run()
+    if first_fails:
+        company.change(subscription, renew_at=1)
+        company.desk.answers_first.append(lambda: graph_error(500, "InternalServerError"))
+    counts = await company.run(reconcile=first_fails)
 
     # Never adopted: it is known to be the old one.
     assert (counts["created"], counts["adopted"]) == (1, 0)

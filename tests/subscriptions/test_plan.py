@@ -179,6 +179,8 @@ def test_graphs_list_shows_whom_to_remove_whom_to_adopt_and_whom_to_ask_for():
     assert planned([active()], listed=[foreign, ours]) == [("remove", "foreign", None)]
     assert planned([creating()], listed=[begun]) == [("adopt", "unfinished", "c")]
     assert planned([active()], listed=[]) == [("check", "unlisted", "n")]
+    twice = [ours, begun, Listed("id-second", AAD)]
+    assert planned([active()], listed=twice) == [("remove", "foreign", None)] * 2
 
 
 def test_what_is_held_back_comes_first_then_the_unwatched_then_what_ends_soonest():

@@ -124,7 +124,8 @@ def plan(
         surplus = [*rows.surplus, rows.creating] if alive else rows.surplus
         ranked += [(5, 0, _removal(row, "duplicate")) for row in surplus if row is not None]
         if active is None or not alive:
-            there = unknown.pop(mailbox.aad_id.lower(), None) if rows.creating else None
+            theirs = unknown.get(mailbox.aad_id.lower()) if rows.creating else None
+            there = theirs.pop() if theirs else None
             ranked.append((2, 0, _unwatched(mailbox.mailbox_id, rows, there)))
             continue
         entry = _watched(mailbox, active, now_us, wanted)
@@ -136,7 +137,8 @@ def plan(
             checks.append((active.alive_at, _about("check", active, "quiet")))
     ranked += [
         (5, 0, Action("remove", 0, "foreign", None, subscription_id))
-        for subscription_id in unknown.values()
+        for several in unknown.values()
+        for subscription_id in several
     ]
     ranked.sort(key=lambda one: (one[0], one[1], one[2].mailbox_id))
     checks.sort(key=lambda one: (one[0], one[1].mailbox_id))
@@ -152,7 +154,7 @@ def _not_wanted(mailbox: MailboxRow, wanted: Wanted) -> str | None:
     return None if "messages" in wanted.streams else "stream_off"
 
 
-def _unknown(known: Iterable[_Rows], listed: Sequence[Listed]) -> dict[str, str]:
+def _unknown(known: Iterable[_Rows], listed: Sequence[Listed]) -> dict[str, list[str]]:
     """Listed ids no row of ours knows, by mailbox (or by themselves where it is none)."""
     if not listed:
         return {}
@@ -162,11 +164,12 @@ def _unknown(known: Iterable[_Rows], listed: Sequence[Listed]) -> dict[str, str]
         for row in (rows.active, rows.creating, rows.lost, *rows.surplus)
         if row is not None
     }
-    return {
-        entry.aad_id or entry.subscription_id: entry.subscription_id
-        for entry in listed
-        if entry.subscription_id not in ids
-    }
+    unknown: dict[str, list[str]] = {}
+    for entry in listed:
+        if entry.subscription_id not in ids:
+            about = entry.aad_id or entry.subscription_id
+            unknown.setdefault(about, []).append(entry.subscription_id)
+    return unknown
 
 
 def _about(kind: Kind, row: SubscriptionRow, reason: str) -> Action:

@@ -17,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -231,7 +232,12 @@ class Run:
             return records.owner_of(connection, subscription_id) in (None, job.nonce)
 
     async def _renew(self, job: Job) -> None:
-        move = job.reason == "address" or job.kind == "adopt"
+        adopting = job.kind == "adopt"
+        if adopting and not await asyncio.to_thread(self._may_be, job, str(job.subscription_id)):
+            # The one it was to replace: its notifications carry another proof.
+            await self._create(replace(job, kind="create", subscription_id=None))
+            return
+        move = job.reason == "address" or adopting
         granted = await self._desk.renew(str(job.subscription_id), move=move)
         if granted is None:
             await self._replace(job)
