@@ -35,6 +35,7 @@ __all__ = [
     "Header",
     "Notification",
     "Quarantined",
+    "Rich",
     "SegmentRead",
     "open_folder",
     "read_segment",
@@ -48,6 +49,21 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 SUFFIX = ".segment"
+
+
+class Rich(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The encrypted part of a rich notification, unread: base64 as it came.
+
+    All of it empty: it was not what Graph sends, and was left out. `tokens` are the validation
+    tokens of its POST; None = those of the rich notification before it in the record.
+    """
+
+    data: str = ""
+    signature: str = ""
+    key: str = ""
+    certificate: str = ""
+    thumbprint: str = ""
+    tokens: list[str] | None = None
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -66,6 +82,7 @@ class Notification(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     lifecycle: str | None = None
     item: str | None = None
     vouched_since: int | None = None
+    rich: Rich | None = None
 
 
 class Quarantined(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,7 +2,8 @@
 
 Decoding is typed: only the members named here are ever turned into values; whatever else
 a POST holds (a subject, a body, a sender) is skipped by the parser. Each item is judged
-alone, so that a bad one leaves its neighbours unharmed.
+alone, so that a bad one leaves its neighbours unharmed. What is encrypted is kept unread, as
+five strings of bounded size; the workers judge it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ import msgspec
 
 from outlook_lake.receiver.client_state import Refusal
 from outlook_lake.receiver.keyring import Keyring
-from outlook_lake.receiver.segments import Notification, record
+from outlook_lake.receiver.segments import Notification, Rich, record
 
 __all__ = ["MalformedPostError", "Sifted", "TooManyItemsError", "sift"]
 
 MOST_ITEMS = 5000
 """Per POST. Graph's own limit is not documented; 1 MiB holds about 1,100 real items."""
+
+MOST_CIPHERTEXT = 64 * 1024
+"""Characters of base64; a message with 500 recipients fits."""
+MOST_TOKENS = 8
+LONGEST_TOKEN = 8192
+"""Per POST: one for each tenant, of about 1,600 characters."""
 
 CHANGES = frozenset(("created", "updated", "deleted"))
 LIFECYCLES = frozenset(("reauthorizationRequired", "subscriptionRemoved", "missed"))
@@ -44,6 +51,9 @@ class TooManyItemsError(ValueError):
     """More items than one POST may hold."""
 
 
+ABSENT = msgspec.Raw(b"")
+
+
 class _ResourceData(msgspec.Struct, gc=False):
     id: str | None = None
 
@@ -56,14 +66,25 @@ class _Item(msgspec.Struct, gc=False, rename="camel"):
     lifecycle_event: str | None = None
     resource: str | None = None
     resource_data: _ResourceData | None = None
+    encrypted_content: msgspec.Raw = ABSENT
 
 
-class _Post(msgspec.Struct):
+class _Encrypted(msgspec.Struct, gc=False, rename="camel"):
+    data: str
+    data_signature: str
+    data_key: str
+    encryption_certificate_id: str = ""
+    encryption_certificate_thumbprint: str = ""
+
+
+class _Post(msgspec.Struct, rename="camel"):
     value: list[_Item]
+    validation_tokens: msgspec.Raw = ABSENT
 
 
-class _RawPost(msgspec.Struct):
+class _RawPost(msgspec.Struct, rename="camel"):
     value: list[msgspec.Raw]
+    validation_tokens: msgspec.Raw = ABSENT
 
 
 class Refused(NamedTuple):
@@ -84,6 +105,8 @@ class Sifted(NamedTuple):
 _posts = msgspec.json.Decoder(_Post)
 _raw_posts = msgspec.json.Decoder(_RawPost)
 _items = msgspec.json.Decoder(_Item)
+_encrypted = msgspec.json.Decoder(_Encrypted)
+_tokens = msgspec.json.Decoder(list[str])
 _encode = msgspec.json.Encoder().encode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -95,14 +118,16 @@ def sift(body: bytes, keyring: Keyring, received_at: int, vouched_since: int | N
     """
     items: Sequence[_Item | None]
     try:
-        items = _posts.decode(body).value
+        post = _posts.decode(body)
+        items, vouchers = post.value, post.validation_tokens
     except _UNREADABLE:
         # Malformed, or only one item is: a field of a wrong type, half a surrogate pair.
         body = _HALF_A_PAIR.sub(rb"\\ufffd", body)
-        items = _decode_singly(body)
+        items, vouchers = _decode_singly(body)
     if len(items) > MOST_ITEMS:
         raise TooManyItemsError
     passed: list[Notification] = []
+    rich = False
     reasons: list[tuple[int, str]] = []
     for index, item in enumerate(items):
         made = "bad_shape" if item is None else _judge(item, keyring, received_at, vouched_since)
@@ -110,23 +135,26 @@ def sift(body: bytes, keyring: Keyring, received_at: int, vouched_since: int | N
             reasons.append((index, made))
         else:
             passed.append(made)
+            rich = rich or made.rich is not None
+    if rich:
+        _vouch(passed, vouchers)
     line = record(b"n", _encode(passed)) if passed else b""
     if not reasons:
         return Sifted(line, len(passed), ())
-    raw = _decode_raw(body)  # once more, for the sizes and digests of what was refused
+    raw = _decode_raw(body).value  # once more, for the sizes and digests of what was refused
     return Sifted(line, len(passed), [Refused(why, memoryview(raw[i])) for i, why in reasons])
 
 
-def _decode_singly(body: bytes) -> Sequence[_Item | None]:
-    raw = _decode_raw(body)
-    if len(raw) > MOST_ITEMS:
+def _decode_singly(body: bytes) -> tuple[Sequence[_Item | None], msgspec.Raw]:
+    post = _decode_raw(body)
+    if len(post.value) > MOST_ITEMS:
         raise TooManyItemsError
-    return [_decode_item(item) for item in raw]
+    return [_decode_item(item) for item in post.value], post.validation_tokens
 
 
-def _decode_raw(body: bytes) -> list[msgspec.Raw]:
+def _decode_raw(body: bytes) -> _RawPost:
     try:
-        return _raw_posts.decode(body).value
+        return _raw_posts.decode(body)
     except _UNREADABLE:
         raise MalformedPostError from None
 
@@ -179,7 +207,44 @@ def _judge(
         lifecycle,
         item_id,
         vouched_since,
+        _rich_of(bytes(item.encrypted_content)),
     )
+
+
+def _rich_of(content: bytes) -> Rich | None:
+    """The encrypted part, unread. What is not what Graph sends stays behind, empty."""
+    if content in (b"", b"null"):
+        return None
+    try:
+        found = _encrypted.decode(content)
+    except _UNREADABLE:
+        return Rich()
+    parts = (
+        found.data,
+        found.data_signature,
+        found.data_key,
+        found.encryption_certificate_id,
+        found.encryption_certificate_thumbprint,
+    )
+    limits = (MOST_CIPHERTEXT, 64, 1024, 128, 64)
+    sound = all(
+        len(part) <= most and part.isascii() for part, most in zip(parts, limits, strict=True)
+    )
+    return Rich(*parts) if sound else Rich()
+
+
+def _vouch(passed: list[Notification], vouchers: msgspec.Raw) -> None:
+    """Give the tokens of the POST to the first of its rich notifications."""
+    try:
+        tokens = _tokens.decode(vouchers)
+    except _UNREADABLE:
+        tokens = []
+    fit = [token for token in tokens if len(token) <= LONGEST_TOKEN and token.isascii()]
+    for index, one in enumerate(passed):
+        if one.rich is not None:
+            rich = msgspec.structs.replace(one.rich, tokens=fit[:MOST_TOKENS])
+            passed[index] = msgspec.structs.replace(one, rich=rich)
+            return
 
 
 def _mailbox_of(resource: str) -> str | None:
