@@ -233,6 +233,7 @@ class Directory(Office):
         self.members: list[dict[str, Any]] | None = None
         self.token_lost = False
         self.purposes: dict[str, str] = {}
+        self.refused: set[str] = set()
         self.asked: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -260,6 +261,9 @@ class Directory(Office):
             if answer["status"] == 200 and path[2] in self.purposes:
                 answer["body"]["userPurpose"] = self.purposes[path[2]]
             return answer
+        if path[2] in self.refused:
+            error = {"code": "ErrorAccessDenied", "message": ""}
+            return {"id": part["id"], "status": 403, "body": {"error": error}}
         found = next((one for one in self.users if one["id"] == path[2]), None)
         if found is None:
             error = {"code": "Request_ResourceNotFound", "message": ""}
@@ -382,3 +386,15 @@ async def test_verified_domains_count_as_inside(db: Database, tmp_path: Path):
     await scoped(db, tmp_path, Directory(user(0, proxyAddresses=[])), Scope())
 
     assert tenants(db)[0].internal_domains == ("alias.example", "contoso.example")
+
+
+async def test_one_person_graph_refuses_holds_up_nobody_else(db: Database, tmp_path: Path):
+    office = Directory(user(0), user(1))
+    await scoped(db, tmp_path, office, Scope())
+    office.refused = {user_id(1)}
+    office.users = [user(0, department="Law"), user(1, department="Law")]
+    office.changed = [{"id": user_id(0)}, {"id": user_id(1)}]
+
+    await scoped(db, tmp_path, office, Scope())
+
+    assert [row.peer_group for row in mailboxes(db)] == ["Law/Bern", "Sales/Bern"]

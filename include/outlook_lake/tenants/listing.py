@@ -11,6 +11,7 @@ A row of a later delta round holds only what changed, so it is a hint: the perso
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,6 +25,7 @@ from outlook_lake.errors import (
     MailboxGoneError,
     RefusedError,
     UsageError,
+    is_transient,
 )
 from outlook_lake.graph.client import BATCH_LIMIT, BatchRequest, GraphClient
 from outlook_lake.graph.messages import User, UserPage, decode_domains, decode_user, decode_users
@@ -37,6 +39,8 @@ from outlook_lake.graph.resources import (
 from outlook_lake.tenants.asked import Scope
 
 __all__ = ["Listed", "list_users", "people", "verified_domains"]
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Batches asked for before their answers are kept."""
@@ -205,8 +209,11 @@ async def _read(client: GraphClient, user_ids: Sequence[str]) -> tuple[list[User
         error: GraphError | None = item.error(request.path)
         if isinstance(error, MailboxGoneError) or item.status == 404:
             gone.add(user_id)
-        elif error is not None:
+        elif error is not None and is_transient(error):
             raise error  # the link is not moved on: all of them come again
+        else:
+            # One whom Graph always refuses must not hold up everybody else's changes.
+            log.warning("a user could not be read (%s): what was known of them stays", error)
     return users, gone
 
 
