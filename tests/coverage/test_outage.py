@@ -87,17 +87,19 @@ def test_hours_without_a_receiver_are_proven_by_a_reprocess_and_the_receipt_says
 def test_what_the_inventory_lost_is_found_again_by_the_witness_and_a_round(tmp_path: Path):
     with stage(tmp_path, back="PT6H") as made:
         watched(made)
-        assert made.run("witness", again_s=0.1)["agreed"] == 3
+        assert made.run("witness")["agreed"] == 3
         with made.app() as app, app.db.write() as connection:
             connection.exec_driver_sql(
                 "DELETE FROM item WHERE item_key = (SELECT max(item_key) FROM item)"
             )
         made.advance("PT1H")
-        doubted = made.run("witness", again_s=0.1)
+        made.run("witness")
+        made.advance("PT11M")
+        doubted = made.run("witness")
         made.advance("PT1M")
         made.run("stream", until_idle=True)
         made.advance("PT1M")
-        trusted = made.run("witness", again_s=0.1)
+        trusted = made.run("witness")
 
         assert (doubted["differed"], doubted["gaps"], doubted["agreed"]) == (1, 1, 2)
         assert (trusted["agreed"], trusted["gaps"]) == (3, 0)
@@ -121,11 +123,11 @@ def test_mail_that_came_and_was_purged_unseen_is_told_by_the_message_trace(tmp_p
         made.run("catch_up")
         made.run("export")
 
-        refused = made.run("witness", again_s=0.1)
+        refused = made.run("witness")
         tenant = json.loads(made.environ["OUTLOOK_LAKE_CONN_OUTLOOK_DEFAULT"])["extra"]["tenant_id"]
         made.call("POST", "roles", {"tenant": tenant, "roles": ROLES})
-        told = made.run("witness", again_s=0.1)
-        again = made.run("witness", again_s=0.1)
+        told = made.run("witness")
+        again = made.run("witness")
 
         assert "message trace could not be read" in refused["troubles"][0]["what"]
         assert told["troubles"] == []

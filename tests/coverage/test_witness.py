@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from outlook_lake.settings import Settings
 from outlook_lake.state import Database
 from outlook_lake.state.tables import folder, item, mailbox, tenant
 from tests.support.coverage import gaps
-from tests.support.graph import TENANT, json_body, small_graph
+from tests.support.graph import TENANT, SmallGraph, json_body, small_graph
 
 HOUR = 3_600_000_000
 INBOX, NESTED = "AQinbox=", "AQnested="
@@ -28,14 +29,13 @@ INBOX, NESTED = "AQinbox=", "AQnested="
 class Counted:
     """A Graph that has two mailboxes with an inbox and a folder further down."""
 
-    def __init__(self, db: Database, settings: Settings, client: GraphClient) -> None:
-        self.db, self.settings, self.client = db, settings, client
+    def __init__(
+        self, db: Database, settings: Settings, client: GraphClient, server: SmallGraph
+    ) -> None:
+        self.db, self.settings, self.client, self.server = db, settings, client, server
         self.totals = {(user, folder_id): 2 for user in ("1", "2") for folder_id in (INBOX, NESTED)}
         self.refused: set[str] = set()
         self.largest = 0
-        self.looks = 0
-        self.settles = False
-        """The first mailbox's inbox holds 2 items after it was listed once."""
         with db.write() as connection:
             connection.execute(
                 tenant.insert().values(
@@ -101,11 +101,7 @@ class Counted:
         if number in self.refused:
             return {"id": part["id"], "status": 429, "body": {"error": {"code": "TooMany"}}}
         if place == "mailFolders":
-            self.looks += 1
-            shown = [self.row(number, INBOX)]
-            if number == "1" and self.settles:
-                self.totals["1", INBOX] = 2
-            return {"id": part["id"], "status": 200, "body": {"value": shown}}
+            return {"id": part["id"], "status": 200, "body": {"value": [self.row(number, INBOX)]}}
         name = place.rpartition("/")[2]
         return {"id": part["id"], "status": 200, "body": self.row(number, name)}
 
@@ -115,7 +111,13 @@ class Counted:
     async def look(self) -> Looked:
         """The witness's word about both mailboxes."""
         some = watched(self.db, TENANT)
-        return await look(self.client, self.db, self.settings, "test", some, again_s=0.0)
+        return await look(self.client, self.db, self.settings, "test", some)
+
+    async def look_twice(self, *, minutes: int = 11) -> Looked:
+        """Its word when it is asked again some minutes later."""
+        await self.look()
+        self.server.now += timedelta(minutes=minutes)
+        return await self.look()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with self.db.read() as connection:
@@ -130,7 +132,7 @@ def aad_id(number: int) -> str:
 async def graph(tmp_path: Path, db: Database, settings: Settings) -> AsyncIterator[Counted]:
     async with small_graph(tmp_path) as server, server.client(settings) as client:
         server.now = machine_now()
-        made = Counted(db, settings, client)
+        made = Counted(db, settings, client, server)
         server.handler = made.answer
         yield made
 
@@ -148,7 +150,7 @@ async def test_a_difference_that_lasts_is_a_gap_and_the_folder_is_listed_anew(gr
     await graph.look()
     ((agreed,),) = graph.rows("SELECT witnessed_at FROM mailbox WHERE mailbox_id = 2")
     graph.totals["2", NESTED] = 5
-    found = await graph.look()
+    found = await graph.look_twice()
 
     assert found.agreed == {1}
     assert found.differed == {2: {2: 3}}
@@ -168,11 +170,18 @@ async def test_a_difference_that_lasts_is_a_gap_and_the_folder_is_listed_anew(gr
 
 async def test_a_message_on_its_way_is_no_difference(graph: Counted):
     graph.totals["1", INBOX] = 3
-    graph.settles = True
-    found = await graph.look()
+    soon = await graph.look_twice(minutes=2)  # a notification may take three
+    assert (soon.differed, soon.opened) == ({1: {1: 1}}, set())
 
-    assert (found.agreed, found.differed, found.opened) == ({1, 2}, {}, set())
-    assert graph.looks == 3
+    graph.totals["1", INBOX] = 4
+    other = await graph.look_twice(minutes=9)  # not the same difference, not for long enough
+    assert (other.differed, other.opened) == ({1: {1: 2}}, set())
+
+    graph.totals["1", INBOX] = 2
+    graph.server.now += timedelta(minutes=5)
+    assert (await graph.look()).agreed == {1, 2}
+    assert graph.rows("SELECT count(*) FROM mailbox WHERE doubted_at IS NOT NULL") == [(0,)]
+    assert gaps(graph.db) == []
 
 
 async def test_who_has_hints_waiting_or_was_not_answered_is_unclear(graph: Counted):
@@ -185,11 +194,10 @@ async def test_who_has_hints_waiting_or_was_not_answered_is_unclear(graph: Count
                 "due_at) VALUES (1, x'00', 'x', 1, 0, 0, 1, 0)"
             )
         )
-    found = await graph.look()
+    found = await graph.look_twice()
 
     assert found.unclear == {1, 2}
     assert not found.opened
-    assert graph.looks == 1  # nobody is asked twice
 
 
 async def test_a_folder_that_was_never_read_to_its_end_tells_nothing(graph: Counted):
@@ -200,7 +208,7 @@ async def test_a_folder_that_was_never_read_to_its_end_tells_nothing(graph: Coun
             .values(link_state="none")
         )
     graph.totals["1", NESTED] = 9
-    found = await graph.look()
+    found = await graph.look_twice()
 
     assert (found.agreed, found.unclear, found.opened) == ({2}, {1}, set())
 
@@ -209,7 +217,7 @@ async def test_a_mailbox_in_somebody_elses_hands_is_left_to_the_next_look(graph:
     graph.totals["1", INBOX] = 3
     with graph.db.write() as connection:
         connection.execute(text("UPDATE mailbox SET lease_by = 'x', lease_until = 1 << 61"))
-    assert (await graph.look()).opened == set()
+    assert (await graph.look_twice()).opened == set()
     assert gaps(graph.db) == []
 
     with graph.db.write() as connection:
@@ -219,7 +227,7 @@ async def test_a_mailbox_in_somebody_elses_hands_is_left_to_the_next_look(graph:
 
 async def test_a_gap_of_the_witness_closes_when_the_counts_agree_after_a_round(graph: Counted):
     graph.totals["1", INBOX] = 3
-    await graph.look()
+    await graph.look_twice()
     settle(graph.db, graph.settings)
     with graph.db.write() as connection:  # the round that was wanted
         connection.execute(text("UPDATE folder SET link_state = 'live'"))
@@ -235,6 +243,13 @@ async def test_a_gap_of_the_witness_closes_when_the_counts_agree_after_a_round(g
     assert gaps(graph.db) == [("witness", "partial", "changes", "witness")]
 
 
-async def test_a_day_of_hours_looks_at_every_mailbox_once(graph: Counted):
-    shares = [watched(graph.db, TENANT, hour) for hour in range(24)]
-    assert sorted(one.mailbox_id for share in shares for one in share) == [1, 2]
+async def test_a_day_of_hours_looks_at_every_mailbox_once_and_again_at_those_that_differed(
+    graph: Counted,
+):
+    def share(hour: int) -> list[int]:
+        return [one.mailbox_id for one in watched(graph.db, TENANT, hour)]
+
+    assert {hour: share(hour) for hour in range(24) if share(hour)} == {1: [1], 2: [2]}
+    graph.totals["1", INBOX] = 3
+    await graph.look()
+    assert (share(2), share(3)) == ([1, 2], [1])

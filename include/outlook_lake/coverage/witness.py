@@ -2,11 +2,12 @@
 
     folders right below the root: one list a mailbox ─┐  20 to a $batch
     the others, one by one ───────────────────────────┴▶ counts − inventory = difference
-    the same difference at two looks, no hint waiting ─▶ gap `witness`, the folders are listed
-                                                        anew, a full round is wanted
+    the same difference at two looks, ten minutes apart, no hint waiting
+                          ─▶ gap `witness`, the folders are listed anew, a full round is wanted
 
 A difference at one look is most often a message on its way. `folder.witness_count` keeps the
-difference of the last look, `mailbox.witnessed_at` when all of a mailbox's folders agreed.
+difference of the last look, `mailbox.doubted_at` since when it is the same,
+`mailbox.witnessed_at` when all of a mailbox's folders agreed.
 Counts say how many, not which: the round that follows compares one by one.
 """
 
@@ -36,6 +37,9 @@ AT_ONCE = 200
 """Mailboxes compared in one go."""
 BATCHES_AT_ONCE = 4
 
+LASTS_US = 600_000_000
+"""Graph time: a notification comes within three minutes (graph-facts 2.7), with a margin."""
+
 CAUSE = "witness"
 READ = ("live", "unavailable")
 """States of a folder that was read to its end."""
@@ -49,6 +53,7 @@ class _Watched:
     mailbox_id: int
     aad_id: str
     shard: int
+    doubted_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,9 @@ class Looked:
 
 
 _WATCHED = (
-    "SELECT mailbox_id, aad_id, shard FROM mailbox WHERE tenant_id = :tenant AND state = 'live' "
-    "AND primed_at IS NOT NULL AND pause_until <= :now {share} ORDER BY shard, mailbox_id"
+    "SELECT mailbox_id, aad_id, shard, doubted_at FROM mailbox "
+    "WHERE tenant_id = :tenant AND state = 'live' AND primed_at IS NOT NULL "
+    "AND pause_until <= :now {share} ORDER BY shard, mailbox_id"
 )
 _FOLDERS = text(
     "SELECT mailbox_id, folder_no, folder_id, link_state, witness_count FROM folder "
@@ -95,7 +101,10 @@ _KEEP = text(
     "UPDATE folder SET witness_count = :difference "
     "WHERE mailbox_id = :mailbox_id AND folder_no = :folder_no"
 )
-_AGREED = text("UPDATE mailbox SET witnessed_at = :at WHERE mailbox_id = :mailbox_id")
+_AGREED = text(
+    "UPDATE mailbox SET witnessed_at = :at, doubted_at = NULL WHERE mailbox_id = :mailbox_id"
+)
+_DOUBTED = text("UPDATE mailbox SET doubted_at = :at WHERE mailbox_id = :mailbox_id")
 _LIST_ANEW = text(
     "UPDATE folder SET link = NULL, link_state = 'lost' "
     "WHERE mailbox_id = :mailbox_id AND folder_no = :folder_no AND gone_at IS NULL"
@@ -112,8 +121,9 @@ _WANT = text(
 
 
 def watched(db: Database, tenant_id: str, share: int | None = None) -> list[_Watched]:
-    """A tenant's live mailboxes; with `share` (an hour of the day) one of 24 parts of them."""
-    only = "" if share is None else "AND shard % 24 = :share"
+    """A tenant's live mailboxes; with `share` (an hour of the day) one of 24 parts of them, and
+    those that differed when they were last looked at."""
+    only = "" if share is None else "AND (shard % 24 = :share OR doubted_at IS NOT NULL)"
     with db.read() as connection:
         rows = connection.execute(
             text(_WATCHED.format(share=only)),
@@ -129,10 +139,8 @@ async def look(
     settings: Settings,
     owner: str,
     mailboxes: Sequence[_Watched],
-    *,
-    again_s: float,
 ) -> Looked:
-    """Compare some mailboxes of one tenant, those that differ once more after `again_s` (machine).
+    """Compare some mailboxes of one tenant, as `watched` gave them.
 
     A difference that lasts opens a gap and asks for a round; both under the mailbox's lease, and
     not at all when somebody else holds it: the next look finds it again. Raises GraphError when
@@ -141,33 +149,14 @@ async def look(
     found = Looked()
     for start in range(0, len(mailboxes), AT_ONCE):
         some = mailboxes[start : start + AT_ONCE]
-        first = await _compare(client, db, found, some)
-        doubtful = [one for one in some if one.mailbox_id in first]
-        if not doubtful:
-            continue
-        await asyncio.sleep(again_s)
-        for one in doubtful:
-            found.differed.pop(one.mailbox_id, None)
-        second = await _compare(client, db, found, doubtful)
-        lasting = {
-            mailbox_id: dict(folders.items() & first[mailbox_id].items())
-            for mailbox_id, folders in second.items()
-        }
-        confirmed = {mailbox_id: folders for mailbox_id, folders in lasting.items() if folders}
-        found.opened |= await asyncio.to_thread(_doubt, db, settings, owner, confirmed)
+        with db.read() as connection:
+            ids = [one.mailbox_id for one in some]
+            known = [_Known(*row) for row in connection.execute(_FOLDERS, {"some": ids})]
+        totals, date, requests = await _totals(client, some, known)
+        found.requests += requests
+        lasting = await asyncio.to_thread(_judge, db, found, some, known, totals, date)
+        found.opened |= await asyncio.to_thread(_doubt, db, settings, owner, lasting)
     return found
-
-
-async def _compare(
-    client: GraphClient, db: Database, found: Looked, some: Sequence[_Watched]
-) -> dict[int, dict[int, int]]:
-    """One look; the differences, which are also noted in `found` and in the folders."""
-    ids = [one.mailbox_id for one in some]
-    with db.read() as connection:
-        known = [_Known(*row) for row in connection.execute(_FOLDERS, {"some": ids})]
-    totals, date, requests = await _totals(client, some, known)
-    found.requests += requests
-    return await asyncio.to_thread(_judge, db, found, some, known, totals, date)
 
 
 def _judge(
@@ -178,12 +167,13 @@ def _judge(
     totals: Mapping[tuple[int, str], int],
     date: int,
 ) -> dict[int, dict[int, int]]:
+    """Note what this look says; the differences that last, by mailbox and folder number."""
     ids = [one.mailbox_id for one in some]
     with db.read() as connection:
-        hinted = set(connection.scalars(_HINTED, {"some": ids}))
+        unclear = set(connection.scalars(_HINTED, {"some": ids}))
         have = _inventory(connection, some)
     differences: dict[int, dict[int, int]] = defaultdict(dict)
-    unclear = set(hinted)
+    same: dict[int, dict[int, int]] = defaultdict(dict)
     changed = []
     for folder in known:
         total = totals.get((folder.mailbox_id, folder.folder_id))
@@ -193,20 +183,33 @@ def _judge(
         more = total - have.get((folder.mailbox_id, folder.folder_no), 0)
         if more:
             differences[folder.mailbox_id][folder.folder_no] = more
+            if more == folder.before:
+                same[folder.mailbox_id][folder.folder_no] = more
         if (more or None) != folder.before:
             changed.append((folder, more or None))
+    for mailbox_id in unclear:
+        differences.pop(mailbox_id, None)
     agreed = set(ids) - unclear - differences.keys()
+    doubts = {
+        one.mailbox_id: one.doubted_at if one.mailbox_id in same and one.doubted_at else date
+        for one in some
+        if one.mailbox_id in differences
+    }
     with db.write() as connection:
-        _many(connection, _KEEP, [
-            {"mailbox_id": f.mailbox_id, "folder_no": f.folder_no, "difference": more}
-            for f, more in changed
-        ])  # fmt: skip
+        _many(
+            connection,
+            _KEEP,
+            [
+                {"mailbox_id": one.mailbox_id, "folder_no": one.folder_no, "difference": more}
+                for one, more in changed
+            ],
+        )
         _many(connection, _AGREED, [{"mailbox_id": one, "at": date} for one in agreed])
+        _many(connection, _DOUBTED, [{"mailbox_id": one, "at": at} for one, at in doubts.items()])
     found.agreed |= agreed
-    found.unclear = (found.unclear | unclear) - agreed
-    clear = {one: folders for one, folders in differences.items() if one not in hinted}
-    found.differed |= clear
-    return clear
+    found.unclear |= unclear
+    found.differed |= differences
+    return {one: same[one] for one, at in doubts.items() if same.get(one) and date - at >= LASTS_US}
 
 
 def _inventory(connection: Connection, some: Sequence[_Watched]) -> dict[tuple[int, int], int]:

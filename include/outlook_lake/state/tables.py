@@ -97,6 +97,7 @@ mailbox = Table(
     _big("round_wanted_at"),  # a full round is wanted that starts after this; null = none
     _text("round_reason"),
     _big("witnessed_at"),  # Graph's counts were last compared with the inventory, and agreed
+    _big("doubted_at"),  # they differ since then, by the same numbers; null = they agreed
     Column("unannounced", Integer, nullable=False, server_default="0"),
     _big("unannounced_since"),  # earliest change a round found that no notification had told
     Column("epoch", Integer, nullable=False, server_default="0"),

@@ -12,23 +12,21 @@ from outlook_lake.coverage import settle
 from outlook_lake.coverage.trace import compare
 from outlook_lake.coverage.witness import Looked, look, watched
 from outlook_lake.errors import GraphError, UsageError
+from outlook_lake.hints.land import land
 
 __all__ = ["witness"]
-
-AGAIN_S = 30.0
-"""Machine time between the two looks: longer than a message is on its way to the inventory."""
 
 
 async def witness(
     app: Application,
     tenant: str | None = None,
     hour: str | None = None,
-    again_s: float = AGAIN_S,
 ) -> dict[str, Any]:
     """Compare all live mailboxes, or with `hour` (`YYYY-MM-DDTHH`) that hour's share of the day.
 
-    Twenty-four runs with following hours look at every mailbox once. What differs twice becomes a
-    gap and a wanted round; what agrees again closes it. With `looks.message_trace = on` the settled
+    Twenty-four runs with following hours look at every mailbox once, and again at those that
+    differed. What differs by the same number ten minutes later (Graph time) becomes a gap and a
+    wanted round; what agrees again closes it. With `looks.message_trace = on` the settled
     hours are compared with the tenant's message trace too. Returns counts; `troubles` names tenants
     that could not be asked. UsageError when the inventory forgets items (`inventory.horizon_days`):
     it cannot be compared then.
@@ -42,6 +40,9 @@ async def witness(
     totals = {"mailboxes": 0, "agreed": 0, "differed": 0, "unclear": 0, "gaps": 0, "requests": 0}
     traced = {"hours": 0, "rows": 0, "missing": 0, "mailboxes": 0, "requests": 0}
     troubles: list[dict[str, str]] = []
+    owner = f"{app.run_id}:witness"
+    # What was announced already is a hint first, and no difference.
+    await asyncio.to_thread(land, app.db, app.settings, owner)
     async with app.tenants(tenant) as works:
         for work in works.values():
             some = await asyncio.to_thread(watched, app.db, work.tenant_id, share)
@@ -50,9 +51,8 @@ async def witness(
                     work.client,
                     app.db,
                     app.settings,
-                    f"{app.run_id}:witness",
+                    owner,
                     some,
-                    again_s=again_s,
                 )
             except GraphError as error:
                 troubles.append({"tenant": work.domain_id, "what": str(error)})
