@@ -34,8 +34,7 @@ demo-check: setup ## The same unattended, judged by the audit (MINUTES=2 TRAFFIC
 	    $(if $(TRAFFIC),--traffic "$(TRAFFIC)")
 
 test: setup ## All tests, with one Airflow for the end-to-end ones (under 10 minutes)
-	@$(PY) -m pytest -q -n 3 --dist loadgroup -m "not airflow"
-	@$(PY) -m pytest -q -m airflow
+	@.ci/test
 
 check: setup ## Format, lint, types and the fast tests
 	@$(PY) -m ruff format --check $(PRODUCT)
