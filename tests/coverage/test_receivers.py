@@ -133,6 +133,12 @@ def test_a_leap_of_graphs_clock_is_no_absence_of_who_still_beats(db, settings):
     assert settle(db, settings).opened == 0
 
 
+def test_a_receiver_that_did_not_know_graphs_clock_yet_was_not_there_in_the_future(db, settings):
+    beats(settings, "one", (-9, -9), (30, 0))
+
+    assert settle(db, settings).opened == 0
+
+
 def test_refusals_are_a_question_of_time_unless_graph_gave_up(db, settings):
     beats(settings, "one", (30, 0), refusals=((390, 389.9), (360, 350)))
     settle(db, settings)

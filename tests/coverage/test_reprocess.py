@@ -181,6 +181,22 @@ def test_what_a_run_added_is_counted_by_hour_and_action_without_what_was_there(d
     assert events_added(db, settings, "nobody's") == []
 
 
+def test_what_an_earlier_try_of_the_same_run_added_is_counted_too(db, settings):
+    for number, run_id in enumerate(
+        ("d/r_1/t/1:reprocess", "d/r_1/t/2:reprocess", "d/rx1/t/1:reprocess", "d/r_1/t/2:stream")
+    ):
+        lake.commit(db, settings, [lake.event(number, at=START)])
+        with db.write() as connection:
+            connection.execute(
+                text("UPDATE batch SET run_id = :run WHERE seq = :seq"),
+                {"run": run_id, "seq": number + 1},
+            )
+        export(db, settings)  # sealed meanwhile
+
+    (told,) = events_added(db, settings, "d/r_1/t/2:reprocess")
+    assert told["events"] == 2
+
+
 def test_a_dry_run_tells_and_changes_nothing(db, settings):
     one = watch(db, DAY_BEFORE)
     miss(db, one, START, NOW)

@@ -286,7 +286,7 @@ def _held(app: Application, names: list[str], owner: str) -> ExitStack:
             stack.close()
             raise UsageError(
                 f"another reprocess of {name.partition(':')[2]} is at work: wait until its receipt "
-                "is there, then ask again; `outlook-lake coverage` shows how far it is"
+                "is there (a minute, if it was killed), then ask again"
             )
     return stack
 
