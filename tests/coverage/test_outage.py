@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from outlook_lake.application import Application
 from outlook_lake.clock import graph_now, hour_name, hour_start
 from outlook_lake.coverage.page import list_gaps, overview
 from outlook_lake.steps import reprocess_preview
@@ -137,3 +142,83 @@ def test_mail_that_came_and_was_purged_unseen_is_told_by_the_message_trace(tmp_p
         with made.app() as app:
             (found,) = [row for row in list_gaps(app.db) if row["cause"] == "witness"]
         assert found["loss"] == "created_and_purged"
+
+
+def test_a_reprocess_that_is_killed_goes_on_where_it_stopped(tmp_path: Path):
+    with stage(tmp_path, back="PT9H", mailboxes=6, history=120) as made:
+        known = watched(made)
+        made.fault("drop", rate=1.0)
+        first = hour_start(graph_now())
+        for user, item in enumerate(known):
+            made.act(user, "flag", item=item)
+            made.act(user, "receive")
+        made.call("DELETE", "faults")
+        made.advance("PT2H")
+        asked = {
+            "from_hour": hour_name(first),
+            "to_hour": hour_name(hour_start(graph_now())),
+            "reason": "notifications were dropped",
+        }
+        made.advance("PT3M")
+        command = [
+            *(sys.executable, "-m", "outlook_lake.cli", "reprocess", "--reason", asked["reason"]),
+            *("--from", asked["from_hour"], "--to", asked["to_hour"]),
+        ]
+        process = subprocess.Popen(
+            command, env={**os.environ, **made.environ}, stderr=subprocess.DEVNULL
+        )
+        with made.app() as app:
+            while not _held(app):
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(0.2)
+            process.kill()
+            process.wait(10)
+            with app.db.write() as connection:  # its lease would last a minute
+                connection.exec_driver_sql("UPDATE lease SET lease_until = 0")
+                connection.exec_driver_sql("UPDATE mailbox SET lease_until = 0")
+
+        receipt = made.run("reprocess", **asked)
+        verdict = made.audit()
+
+        assert (receipt["walked"], receipt["left"], receipt["gave_up"]) == (6, 0, 0)
+        assert (verdict["lost"], verdict["doubled"], verdict["out_of_order"]) == (0, 0, 0)
+        assert verdict["events"] >= 18
+
+
+def test_parked_mailboxes_are_asked_for_again_and_read_when_they_are_back(tmp_path: Path):
+    with stage(tmp_path, back="PT9H") as made:
+        watched(made)
+        first = hour_start(graph_now())
+        made.act(0, "remove_licence")
+        made.advance("PT1H")
+        made.run("catch_up")
+        with made.app() as app:
+            (parked,) = [row for row in list_gaps(app.db) if row["cause"] == "parked"]
+        assert parked["to_at"] is None
+        made.act(0, "restore_licence")
+        made.act(0, "receive")
+        made.advance("PT2H")
+        asked = {
+            "from_hour": hour_name(first),
+            "to_hour": hour_name(hour_start(graph_now())),
+            "reason": "the licence is back",
+            "mailboxes": "parked",
+        }
+        made.advance("PT3M")
+        receipt = made.run("reprocess", **asked)
+
+        assert (receipt["mailboxes"], receipt["came_back"], receipt["walked"]) == (1, 1, 1)
+        with made.app() as app:
+            (closed,) = [row for row in list_gaps(app.db) if row["cause"] == "parked"]
+        assert (closed["state"], closed["closed_by"]) == ("partial", "round")
+        assert made.audit()["lost"] == 0
+
+
+def _held(app: Application) -> bool:
+    with app.db.read() as connection:
+        return bool(
+            connection.exec_driver_sql(
+                "SELECT count(*) FROM lease WHERE name LIKE 'reprocess:%' AND lease_until > 0"
+            ).scalar()
+        )

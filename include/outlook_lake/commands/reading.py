@@ -47,7 +47,7 @@ def sql(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines; as --format json.")] = False,
 ) -> None:
-    """Ask the lake: views events, events_live, normalized, hours.
+    """Ask the lake: views events, events_live, normalized, hours, gaps, rounds, outcomes.
 
     Without -c queries are read from the terminal or from stdin, each ended by a semicolon.
 
