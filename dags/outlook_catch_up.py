@@ -3,14 +3,14 @@
 * **Owns:** the watermark of every mailbox: a delta round that *started* after an hour ended
   proves that hour
 * **Runs:** hourly. Each mailbox's round is *hot* or *full* (docs/decisions/hot-folders.md):
-  a hot one reads the folder tree, the rules, four folders and every folder whose counts changed,
-  and finds nearly everything; a full one reads all folders and alone moves the watermark. Each
-  mailbox has its full round every six hours (`looks.full_every_h`)
+  a hot one reads the tree, the rules, four folders and those whose counts changed; a full one
+  reads all folders and alone moves the watermark: every six hours (`looks.full_every_h`)
 * **Started by hand, or as a backfill:** full rounds, for every mailbox whose hour is not proven.
   The first hour of a backfill does the work, and finds the others proven
 * **Repair:** clear the run, or backfill a range: Trigger ▸ Backfill, from and to the hours, *All
   Runs*. The note of each run says what is proven and what was added, by hour
-* **Ends by:** sealing the hours it made dirty
+* **Ends by:** sealing the hours it made dirty; then the *witness* compares Graph's counts with the
+  inventory: a 24th of the mailboxes, all when started by hand, none in a backfill
 
 **Red `delta_round`**
 
@@ -18,6 +18,9 @@
 * *Throttled* after all tries: the tenant's quota is used by others too; clear it later.
 
 **Skipped `delta_round`**: the interval is not over yet in Graph's time. Nothing to do.
+
+**Red `witness`**: Graph could not be asked. Clear it, or wait for the next hour. What it finds is
+no error: a gap and a wanted round.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from outlook_lake.airflow import (
     not_over_yet,
     one_tenant,
     run_step,
+    run_witness,
     was_asked_for,
 )
 
@@ -56,8 +60,7 @@ def outlook_catch_up() -> None:
     @task(
         outlets=[OUTLOOK_EVENTS],
         task_display_name="Delta round, then seal",
-        doc_md="Follows the stored delta links; what it finds new goes through the same apply. "
-        "Then seals the hours that became dirty.",
+        doc_md="Follows the stored delta links, applies, and seals the hours that became dirty.",
     )
     def delta_round(
         params: dict[str, Any] | None = None,
@@ -74,7 +77,14 @@ def outlook_catch_up() -> None:
         announce_hours(outlet_events, counts)
         return counts
 
-    delta_round()
+    @task(
+        task_display_name="Compare with Graph's counts",
+        doc_md="Folder by folder; what differs becomes a gap and a round is wanted.",
+    )
+    def witness(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
+        return run_witness(dag_run, tenant=(params or {}).get("tenant"))
+
+    delta_round() >> witness()
 
 
 outlook_catch_up()

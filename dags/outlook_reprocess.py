@@ -44,8 +44,7 @@ from outlook_lake.airflow import (
     schedule=None,
     catchup=False,
     max_active_runs=4,
-    # A try that was killed holds its lease for a minute.
-    default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=90)},
+    default_args={"owner": "outlook", "retries": 3, "retry_delay": timedelta(seconds=10)},
     doc_md=__doc__,
     params=reprocess_form(),
     tags=["outlook", "form"],
@@ -72,6 +71,7 @@ def outlook_reprocess() -> None:
         doc_md="Rounds or window looks, one request at a time for each mailbox; the receipt "
         "stands in the log and the XCom tab.",
         max_active_tis_per_dag=1,
+        retry_delay=timedelta(seconds=90),  # a try that was killed holds its lease for a minute
     )
     def work(params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, Any]:
         answer = get_current_context()["ti"].xcom_pull(task_ids="approve") or {}

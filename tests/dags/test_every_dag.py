@@ -106,3 +106,31 @@ def test_the_stream_is_started_by_the_doorbell_one_run_at_a_time(bag):
     assert [asset.name for asset in assets] == ["outlook_segments_waiting"]
     assert [watcher.name for watcher in assets[0].watchers] == ["outlook_doorbell"]
     assert dag.max_active_runs == 1
+
+
+def test_nothing_is_done_without_an_answer(bag):
+    asked = [task for dag in bag.dags.values() for task in dag.tasks if task.task_id == "approve"]
+    assert {task.dag_id for task in asked} == {"outlook_disconnect", "outlook_reprocess"}
+    for task in asked:
+        assert list(task.defaults) == ["Reject"]
+        assert task.response_timeout.total_seconds() == 3600
+
+
+@pytest.mark.parametrize(
+    ("run_type", "asked"),
+    [
+        ("manual", True),
+        ("backfill", True),
+        ("scheduled", False),
+        ("asset_triggered", False),
+    ],
+)
+def test_who_asks_for_past_hours_gets_full_rounds(run_type, asked):
+    from types import SimpleNamespace
+
+    from airflow.utils.types import DagRunType
+
+    from outlook_lake.airflow import was_asked_for
+
+    assert was_asked_for(SimpleNamespace(run_type=DagRunType(run_type))) is asked
+    assert was_asked_for(SimpleNamespace(run_type=run_type)) is asked

@@ -25,6 +25,7 @@ from outlook_lake.airflow.runs import (
     not_over_yet,
     remove_old_task_logs,
     run_step,
+    run_witness,
     was_asked_for,
 )
 from outlook_lake.airflow.sensor import NotificationSensor
@@ -50,6 +51,7 @@ __all__ = [
     "reprocess_form",
     "reprocess_wish",
     "run_step",
+    "run_witness",
     "tenant_connection",
     "was_asked_for",
 ]

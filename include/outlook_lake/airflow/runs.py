@@ -19,6 +19,7 @@ __all__ = [
     "not_over_yet",
     "remove_old_task_logs",
     "run_step",
+    "run_witness",
     "was_asked_for",
 ]
 
@@ -60,6 +61,23 @@ def run_step(name: str, *, troubles_fail: bool = True, **arguments: Any) -> dict
     if troubles_fail:
         _fail_for_troubles(counts)
     return dict(counts)
+
+
+def run_witness(dag_run: Any, *, tenant: str | None) -> dict[str, Any]:
+    """The witness as a task: the hour's share of the mailboxes, or all when started by hand.
+
+    Skipped (green) in a backfill, and where the inventory forgets items
+    (`inventory.horizon_days`) and so cannot be compared.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if is_backfill(dag_run):
+        raise AirflowSkipException("a backfill proves its hours; the hourly runs compare")
+    if current_settings().inventory.horizon_days:
+        raise AirflowSkipException("inventory.horizon_days: the inventory forgets items")
+    hour = None if was_asked_for(dag_run) else hour_of(dag_run.data_interval_start)
+    # The rounds before it have told already whom Graph does not serve.
+    return run_step("witness", hour=hour, tenant=tenant, troubles_fail=False)
 
 
 def _fail_for_troubles(counts: dict[str, Any]) -> None:
