@@ -51,7 +51,7 @@ OBSERVATION_SCHEMA = pa.schema(
         ("ordinal", pa.int64()),  # order in which the requests were sent, per mailbox
         ("seen_at", pa.int64()),
         ("gone", pa.bool_()),  # 404, believed
-        ("sighting", pa.string()),  # notification, delta, window, resync, snapshot, history
+        ("sighting", pa.string()),  # notification, rich, delta, window, resync, snapshot, history
         ("hint_kinds", pa.int32()),  # 0: no hint led here
         ("hint_first_at", pa.int64()),
         ("hint_earliest_at", pa.int64()),

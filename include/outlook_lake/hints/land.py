@@ -21,6 +21,7 @@ from sqlalchemy import Connection, select, text
 from outlook_lake import clock
 from outlook_lake.errors import StorageError, TornSegmentError
 from outlook_lake.hints import lifecycle, quarantine
+from outlook_lake.hints.rich import Pouch
 from outlook_lake.receiver.segments import (
     Notification,
     Quarantined,
@@ -174,7 +175,9 @@ def _store_hints(
     last_notified: dict[str, int] = {}
     events: dict[tuple[str, str], int] = {}
     due_at = clock.machine_us() + int(settings.stream.coalesce_s * 1_000_000)
+    pouch = Pouch()
     for note in notifications:
+        pouch.hear(note)
         owner = owners.get(note.nonce)
         if owner is None or owner[1] not in (None, note.subscription):
             landed.refused += 1
@@ -188,8 +191,10 @@ def _store_hints(
         elif note.item is not None and note.change is not None:
             last_notified[note.nonce] = max(last_notified.get(note.nonce, 0), note.received_at)
             _coalesce(rows, owner[0], note, due_at)
+            pouch.add(owner[0], note)
     if rows:
         connection.execute(UPSERT, list(rows.values()))
+        pouch.store(connection)
     lifecycle.heard(connection, last_notified)
     landed.called |= lifecycle.act(connection, events)
     landed.hints += len(rows)

@@ -2,6 +2,7 @@
 
     land     segments → hints (one lander at a time)
     claim    mailboxes of this lane with a hint due, under lease
+    pushed   states that came with rich notifications and need no look
     look     their due hints, twenty in a batch
     apply    what was seen, one transaction; the leases go back with it
     beside   a few rounds that somebody wants, of mailboxes that have nothing due
@@ -34,6 +35,7 @@ from outlook_lake.looks.decode import Decoder
 from outlook_lake.looks.folders import refresh_tree
 from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.items import due_hints, look_at
+from outlook_lake.looks.rich.reader import Pushed, RichReader, pushed_states
 from outlook_lake.looks.walker import STREAMS, Walker
 from outlook_lake.looks.wanted import WantedRounds
 from outlook_lake.receiver.segments import ready_segments
@@ -60,6 +62,7 @@ class Drained:
     notifications: int = 0
     refused: int = 0
     looks: int = 0
+    pushed: int = 0
     rounds: int = 0
     applied: Applied = field(default_factory=Applied)
 
@@ -71,6 +74,7 @@ class Drained:
             "notifications": self.notifications,
             "refused": self.refused,
             "looks": self.looks,
+            "pushed": self.pushed,
             "rounds": self.rounds,
             "events": self.applied.events,
             "gone_unseen": self.applied.gone_unseen,
@@ -82,7 +86,8 @@ class Drained:
 class Drain:
     """One lane's drain; `tenants` maps tenant ids to their client and decoder.
 
-    `streams` says which of `walker.STREAMS` a tenant is watched for; default: all.
+    `streams` says which of `walker.STREAMS` a tenant is watched for; default: all. `rich` opens
+    the rich notifications of a tenant; without one they lead to looks like any other.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Drain:
         owner: str,
         lane: int = 0,
         streams: Mapping[str, frozenset[str]] | None = None,
+        rich: Mapping[str, RichReader] | None = None,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -104,6 +110,7 @@ class Drain:
         self.lane = lane
         self.drained = Drained()
         self.streams = streams or {}
+        self.rich = rich or {}
         self._applying = asyncio.Lock()
         self._applier = Applier(db, settings, lane=f"stream{lane}", run_id=owner)
 
@@ -173,6 +180,9 @@ class Drain:
     async def look(self, held: list[Lease]) -> Applied:
         """Look at what is due in leased mailboxes and apply it; the leases go back."""
         hints = await asyncio.to_thread(due_hints, self.db, held)
+        decoders = {tenant_id: decoder for tenant_id, (_, decoder) in self.tenants.items()}
+        pushed = await pushed_states(self.db, self.rich, decoders, held, hints)
+        self.drained.pushed += pushed.answered
         self.drained.looks += sum(len(some) for some in hints.values())
         by_tenant: dict[str, list[Lease]] = {}
         for lease in held:
@@ -185,6 +195,7 @@ class Drain:
                 continue
             client, decoder = work
             seen = await look_at(client, decoder, self.settings, some, hints)
+            _join(seen, pushed)
             await self._know_folders(client, seen)
             observed += seen
         total = Applied()
@@ -276,6 +287,13 @@ class Drain:
         self.drained.segments += landed.segments
         self.drained.notifications += landed.notifications
         self.drained.refused += landed.refused
+
+
+def _join(seen: list[Observed], pushed: Pushed) -> None:
+    """What was pushed goes before what was looked at: its states are the older ones."""
+    for one in seen:
+        one.rows[:0] = pushed.rows.get(one.lease.mailbox_id, ())
+        one.people.update(pushed.people.get(one.lease.mailbox_id, {}))
 
 
 def _wait_s(error: GraphError | LeaseLostError) -> float:

@@ -232,6 +232,23 @@ hint = Table(
     sqlite_with_rowid=False,
 )
 
+rich = Table(
+    "rich",  # ciphertext of rich notifications, beside the hints they came with
+    metadata,
+    _big("mailbox_id", key=True),
+    Column("item_key", LargeBinary(16), primary_key=True),
+    Column("digest", LargeBinary(16), primary_key=True),  # of ciphertext and key
+    _big("received_at", default=0),
+    Column("copies", Integer, nullable=False),  # how often it came
+    _text("token"),  # validation token of its tenant, unchecked
+    _text("data", null=False),
+    _text("signature", null=False),
+    _text("key", null=False),
+    _text("certificate", null=False),
+    _text("thumbprint", null=False),
+    _big("kept_at", default=0),  # machine
+)
+
 segment = Table(
     "segment",
     metadata,

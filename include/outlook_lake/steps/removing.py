@@ -31,6 +31,7 @@ from outlook_lake.state.tables import (
     item,
     mailbox,
     outcome,
+    rich,
     rule,
     subscription,
     tenant,
@@ -39,7 +40,7 @@ from outlook_lake.tenants.directory import export_directory
 
 __all__ = ["holdings", "remove", "rows_of", "take_rows"]
 
-OF_MAILBOXES: tuple[Table, ...] = (item, hint, folder, rule, gap, outcome, subscription)
+OF_MAILBOXES: tuple[Table, ...] = (item, hint, rich, folder, rule, gap, outcome, subscription)
 """Tables whose rows belong to a mailbox, in the order they are emptied."""
 
 AT_ONCE = 500

@@ -11,6 +11,7 @@ from typing import Any
 from outlook_lake.application import Application, TenantWork
 from outlook_lake.lake.merge import merge
 from outlook_lake.looks.drain import Drain
+from outlook_lake.looks.rich.reader import RichReader
 from outlook_lake.steps.subscribing import act_at_once, streams_watched
 from outlook_lake.subscriptions import signals
 
@@ -33,8 +34,8 @@ async def stream(
 
     `until_idle` ends as soon as no hint is left (for the command line and tests). What Graph
     told of its subscriptions (removed, to be reauthorized) is acted upon beside the drain, by
-    the first lane. Returns counts of segments, notifications, looks and events, and of
-    subscriptions `renewed`, `recreated` and so on where there were any.
+    the first lane. Returns counts of segments, notifications, looks, pushed
+    states and events, and of subscriptions `renewed`, `recreated` and so on where there were any.
     """
     async with app.tenants(tenant) as works:
         drain = Drain(
@@ -45,6 +46,10 @@ async def stream(
             owner=f"{app.run_id}:stream{lane}",
             lane=lane,
             streams={key: streams_watched(work) for key, work in works.items()},
+            rich={
+                key: RichReader(app.settings, work.connection.credentials, work.tenant_id)
+                for key, work in works.items()
+            },
         )
         async with _listening(app, works if lane == 0 else {}) as mended:
             drained = await drain.run(

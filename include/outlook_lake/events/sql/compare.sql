@@ -56,7 +56,12 @@ packed AS (
     SELECT
         *,
         item_bits(is_read, is_draft, has_attachments, is_external,
-                  flag_status, importance, inference, sender_differs) AS bits,
+                  flag_status, importance, inference, sender_differs)
+            | CASE WHEN sighting = 'rich' THEN 1024 ELSE 0 END AS bits,
+        -- A pushed state is from before it came, but not from before its lastModifiedDateTime.
+        CASE WHEN (old_bits & 1024) = 1024
+             THEN least(old_seen_at, coalesce(old_modified_at, old_created_at, 0))
+             ELSE old_seen_at END AS old_since,
         (category_hash << 32) | flag_dates_hash AS mutable_hash,
         -- An answer older than what is known says nothing; an equal one may.
         known AND seen_at < old_seen_at AS stale,
@@ -161,6 +166,14 @@ judged AS (
         -- older than what is known although it came later: it is looked at instead.
         hint_kinds = 0 AND sighting IN ('delta', 'resync', 'window')
             AND (waiting OR stale OR known AND NOT gone AND old_seen_at > seen_at - 300000000)
+        -- A pushed state is younger than what is known if the item was modified since, or if
+        -- the change it tells of can only be younger.
+        OR sighting = 'rich' AND known AND (
+            stale
+            OR old_gone_at IS NOT NULL
+            OR NOT coalesce(modified_at > old_modified_at, false)
+                AND NOT coalesce(hint_earliest_at > old_seen_at + 999999, false)
+        )
             AS uncertain
     FROM listed
 )

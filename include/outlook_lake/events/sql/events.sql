@@ -29,12 +29,12 @@ bounded AS (
         (hint_kinds & 7) <> 0 AS notified,
         CASE
             WHEN one.timing IN ('after_first', 'unknown_before')
-                THEN greatest(coalesce(old_seen_at, created_at, 0), coalesce(hint_earliest_at, 0))
+                THEN greatest(coalesce(old_since, created_at, 0), coalesce(hint_earliest_at, 0))
             WHEN (hint_kinds & 7) <> 0
                 THEN CASE WHEN together = 1
-                          THEN greatest(old_seen_at, coalesce(hint_earliest_at, 0))
-                          ELSE old_seen_at END
-            ELSE greatest(old_seen_at, coalesce(complete_through, 0))
+                          THEN greatest(old_since, coalesce(hint_earliest_at, 0))
+                          ELSE old_since END
+            ELSE greatest(old_since, coalesce(complete_through, 0))
         END AS earliest,
         CASE
             WHEN one.action = 'email_received' THEN received_at
@@ -108,7 +108,7 @@ SELECT
     seen_at AS observed_at,
     'message' AS object_kind,
     action,
-    sighting,
+    CASE WHEN sighting = 'rich' THEN 'notification' ELSE sighting END AS sighting,
     one.fields AS changed,
     item_id AS platform_event_id,
     item_key,

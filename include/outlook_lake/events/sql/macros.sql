@@ -8,7 +8,7 @@ CREATE OR REPLACE MACRO md5_part(value, digits) AS
 CREATE OR REPLACE MACRO item_bits(is_read, is_draft, attachments, external_sender, flag, importance,
                                   inference, sender_differs) AS
     -- 1 read · 2 draft · 4 attachments · 8 external sender · 16, 32 flag · 64, 128 importance
-    -- 256 focused · 512 sender differs
+    -- 256 focused · 512 sender differs · 1024 as pushed (added by compare)
     CAST(coalesce(is_read, false) AS INTEGER)
     | (CAST(coalesce(is_draft, false) AS INTEGER) << 1)
     | (CAST(coalesce(attachments, false) AS INTEGER) << 2)
