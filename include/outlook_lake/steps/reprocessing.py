@@ -34,6 +34,7 @@ from outlook_lake.looks.commit import Committer
 from outlook_lake.looks.drain import Drain
 from outlook_lake.looks.holding import renewing
 from outlook_lake.looks.running import AT_ONCE, Ran, Resumable, run_walks
+from outlook_lake.looks.waiting import round_start
 from outlook_lake.looks.walk import Walk
 from outlook_lake.looks.windows import WindowLook
 from outlook_lake.state import leases
@@ -49,6 +50,8 @@ WORK_S = 6 * 3600.0
 """Longest time (machine) for the walks; what is left is wanted from the next rounds."""
 ANSWER_S = 300.0
 """Longest wait (machine) for the answers to the hints the walks made."""
+END_S = 3.0
+"""Longest wait (machine) for the second in which a gap ends."""
 KEEP_S = 20.0
 _SECOND_US = 1_000_000
 
@@ -56,6 +59,10 @@ _PENDING = text(
     "SELECT mailbox_id FROM mailbox WHERE pending_through IS NOT NULL AND state = 'live' "
     "UNION SELECT mailbox_id FROM hint WHERE due_at <= :now"
 )
+_LAST_END = text(
+    "SELECT max(g.to_at) FROM gap g JOIN mailbox m ON m.mailbox_id = g.mailbox_id "
+    "WHERE g.state = 'open' AND m.tenant_id IN :tenants"
+).bindparams(bindparam("tenants", expanding=True))
 _WANT = text(
     "UPDATE mailbox SET round_reason = 'reprocess', round_wanted_at = "
     "CASE WHEN round_wanted_at > :at THEN round_wanted_at ELSE :at END "
@@ -141,6 +148,7 @@ async def _work(app: Application, request: Request, owner: str, tenant: str | No
     waiting = request.in_state("parked", "new", "subscribing", "priming")
     if waiting:
         done.back = await _ask_again(app, [one.mailbox_id for one in waiting], tenant, done)
+        await _let_gaps_end(app, request)
     live = await asyncio.to_thread(_live, app, request)
     async with app.tenants(tenant) as works, renewing(app.db, owner, app.settings):
         for work in works.values():
@@ -218,6 +226,15 @@ async def _ask_again(
                 )
             ).all()
         )
+
+
+async def _let_gaps_end(app: Application, request: Request) -> None:
+    """Who just came back has a gap until the next second: a round proves what ended before it."""
+    with app.db.read() as connection:
+        last = connection.execute(_LAST_END, {"tenants": list(request.tenants)}).scalar()
+    left_s = ((last or 0) - round_start()) / _SECOND_US
+    if left_s > 0:
+        await asyncio.sleep(min(left_s, END_S))
 
 
 def _live(app: Application, request: Request) -> dict[int, str]:
