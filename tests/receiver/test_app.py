@@ -27,7 +27,7 @@ class Lines(logging.Handler):
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     handler = Lines()
-    logger = logging.getLogger("outlook_lake.receiver.app")
+    logger = logging.getLogger("outlook_lake.receiver")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,17 +33,24 @@ STOP_S = 10.0
 """How long a graceful stop waits for the disk."""
 
 
+Answered = Callable[[bool], None]
+"""Told once, on the event loop: True = durable."""
+
+
 @dataclass(slots=True)
 class _Batch:
     lines: list[bytes] = field(default_factory=list)
-    waiters: list[asyncio.Future[bool]] = field(default_factory=list)
+    waiters: list[Answered] = field(default_factory=list)
     notifications: int = 0
     bytes: int = 0
     is_probe: bool = False
 
 
 class Committer:
-    """`pending_limit` in bytes; `on_trouble` is called when a batch could not be stored."""
+    """`pending_limit` in bytes; `on_trouble` is called when a batch could not be stored.
+
+    `on_commit` is told the seconds of each write and sync, in the thread that does them.
+    """
 
     def __init__(
         self,
@@ -50,11 +58,13 @@ class Committer:
         *,
         pending_limit: int,
         on_trouble: Callable[[], None] = lambda: None,
+        on_commit: Callable[[float], None] = lambda _: None,
         stuck_s: float = STUCK_S,
     ) -> None:
         self._writer = writer
         self._pending_limit = pending_limit
         self._on_trouble = on_trouble
+        self._on_commit = on_commit
         self._stuck_s = stuck_s
         self._jobs: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._pending = _Batch()
@@ -62,6 +72,7 @@ class Committer:
         self._flight_since = 0.0
         self._scheduled = False
         self._stopping = False
+        self._idle: asyncio.Event | None = None
         self.trouble: str | None = "not started"
         self.pending_bytes = 0
 
@@ -73,13 +84,22 @@ class Committer:
         self._launch(_Batch(is_probe=True))
 
     def submit(self, line: bytes, notifications: int) -> asyncio.Future[bool] | None:
-        """Queue one record; the future tells whether it is durable. None: no room, or stuck."""
-        if self.pending_bytes + len(line) > self._pending_limit or self._stopping or self.is_stuck:
-            return None
+        """As `hand_in`, with a future instead; None when there is no room."""
         waiter: asyncio.Future[bool] = self._loop.create_future()
+
+        def answered(durable: bool) -> None:
+            if not waiter.done():
+                waiter.set_result(durable)
+
+        return waiter if self.hand_in(line, notifications, answered) else None
+
+    def hand_in(self, line: bytes, notifications: int, answered: Answered) -> bool:
+        """Queue one record; `answered` tells whether it is durable. False: no room, or stuck."""
+        if self.pending_bytes + len(line) > self._pending_limit or self._stopping or self.is_stuck:
+            return False
         pending = self._pending
         pending.lines.append(line)
-        pending.waiters.append(waiter)
+        pending.waiters.append(answered)
         pending.notifications += notifications
         pending.bytes += len(line)
         self.pending_bytes += len(line)
@@ -87,7 +107,7 @@ class Committer:
             # One turn later, so that requests of the same turn share the commit.
             self._scheduled = True
             self._loop.call_soon(self._next)
-        return waiter
+        return True
 
     @property
     def is_stuck(self) -> bool:
@@ -97,7 +117,7 @@ class Committer:
     def tick(self) -> None:
         """Called a few times a second: answer waiters of a stuck disk, probe a failing one."""
         if self.is_stuck and self._flight is not None:
-            waiting = sum(not w.done() for w in self._flight.waiters + self._pending.waiters)
+            waiting = len(self._flight.waiters) + len(self._pending.waiters)
             self._in_trouble(f"the disk has not answered for {self._stuck_s:g} s", waiting)
             _answer(self._flight, False)
             self._forget(self._pending)
@@ -108,9 +128,10 @@ class Committer:
         """Commit what waits, close the segment, end the thread."""
         self._stopping = True
         deadline = self._loop.time() + STOP_S
-        waiting = [*(self._flight.waiters if self._flight else ()), *self._pending.waiters]
-        if waiting:
-            await asyncio.wait(waiting, timeout=STOP_S)
+        if self._flight is not None or self._pending.lines:
+            self._idle = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), STOP_S)
         self._jobs.put(None)
         left = max(0.1, deadline - self._loop.time())
         await asyncio.to_thread(self._thread.join, left)
@@ -122,6 +143,8 @@ class Committer:
         if self._flight is None and self._pending.lines:
             batch, self._pending = self._pending, _Batch()
             self._launch(batch)
+        elif self._flight is None and self._idle is not None:
+            self._idle.set()
 
     def _launch(self, batch: _Batch) -> None:
         self._flight, self._flight_since = batch, self._loop.time()
@@ -178,7 +201,9 @@ class Committer:
             if batch.is_probe:
                 self._writer.probe()
             else:
+                began = time.perf_counter()
                 self._writer.append(batch.lines, batch.notifications)
+                self._on_commit(time.perf_counter() - began)
         except OSError as error:
             return error.strerror or str(error)
         except Exception as error:
@@ -199,6 +224,6 @@ class Committer:
 
 
 def _answer(batch: _Batch, durable: bool) -> None:
-    for waiter in batch.waiters:
-        if not waiter.done():
-            waiter.set_result(durable)
+    waiters, batch.waiters = batch.waiters, []  # a stuck batch was answered before it landed
+    for answered in waiters:
+        answered(durable)

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from outlook_lake.errors import StateError
-from outlook_lake.receiver.app import UNAVAILABLE, Receive, Receiver, Scope, Send, create_app
+from outlook_lake.receiver.answers import UNAVAILABLE
+from outlook_lake.receiver.app import Receive, Receiver, Scope, Send, create_app
 from outlook_lake.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ class _Mounted:
         if self.receiver is not None:
             await self.receiver(scope, receive, send)
         elif scope["type"] == "http":
-            for message in UNAVAILABLE:
-                await send(message)
+            await send(UNAVAILABLE.start)
+            await send(UNAVAILABLE.end)
         else:
             await send({"type": "websocket.close"})
 
 
 def create_fastapi(settings: Settings) -> FastAPI:
-    """A sub-application with `/notifications`, `/live` and `/ready` and nothing else.
+    """A sub-application with `/notifications`, `/live`, `/ready` and `/metrics` and nothing else.
 
     Unusable keys are logged and answered 503; they never stop the host.
     """

@@ -26,9 +26,11 @@ MOST_WAITING = 200
 """Beyond so many minutes x reasons that could not be stored, samples are given up."""
 
 REASONS = {
+    "malformed_http": "what came is not HTTP",
     "malformed_json": "the body is not JSON with a list called value",
     "content_type": "the body is not announced as plain application/json",
     "too_large": "the body is over the limit",
+    "too_slow": "a request that took longer than 10 s to come in",
     "too_many_items": "one POST holds more notifications than Graph would send",
     "bad_handshake": "a validation token that is empty, too long or not text",
     "bad_shape": "a notification whose fields have the wrong types",

@@ -88,6 +88,10 @@ class SegmentWriter:
             return 0.0
         return max(0.0, self._opened + self._age_s - time.monotonic())
 
+    def age_s(self) -> float:
+        """Age of the open segment, seconds of machine time; 0 when none is open."""
+        return time.monotonic() - self._opened if self._fd >= 0 else 0.0
+
     def close(self) -> None:
         """Write the footer and move the segment to ready.
 
