@@ -45,6 +45,9 @@ BEGINS_AFTER = timedelta(hours=1, minutes=30)
 """Of the working day, before the outage."""
 FORGETFUL = 0.1
 """Share of folders whose delta state is lost meanwhile."""
+READS_S = 5.0
+"""Nobody answers at once: Airflow 3.3 takes an answer that comes while the asking task is still
+on its way to wait for it for a failure, and asks again."""
 DAG = "outlook_reprocess"
 
 
@@ -206,6 +209,7 @@ class Outage:
             run = f"/api/v2/dags/{DAG}/dagRuns/{quote(made, safe='')}"
             stage.wait(lambda: bool(self._asked(run)), "the preview", 300)
             stage.screen.say(self._asked(run)[0]["body"])
+            time.sleep(READS_S)
             stage.airflow.call(
                 "PATCH",
                 f"{run}/taskInstances/approve/-1/hitlDetails",

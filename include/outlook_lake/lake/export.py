@@ -44,8 +44,10 @@ LEASE_S = 60
 _WAIT_S = 0.5
 
 _DIRTY = text(
-    "SELECT domain_id, hour FROM hour WHERE dirty_seq > sealed_seq ORDER BY hour, domain_id"
+    "SELECT domain_id, hour FROM hour WHERE dirty_seq > sealed_seq AND sealed_seq < :known "
+    "ORDER BY hour, domain_id"
 )
+_NEWEST = text("SELECT coalesce(max(dirty_seq), 0) FROM hour")
 _TAKE = text(
     "UPDATE hour SET lease_by = :owner, lease_until = :until, fence = fence + 1 "
     "WHERE domain_id = :domain_id AND hour = :hour AND lease_until < :now "
@@ -138,8 +140,10 @@ def export(
     `hour` (`YYYY-MM-DDTHH`) is the interval of the run: when it is not over yet the report
     says so. With `only` exactly this hour is written again, dirty or not, and no other; a tenant
     that was not watched then has no such hour. `tenant` is a domain_id and limits the work to it.
-    One hour's trouble is reported in `failed` and does not stop the others. Returns when no hour
-    is left that is dirty and over; hours in the hands of another exporter are waited for.
+    One hour's trouble is reported in `failed` and does not stop the others. Returns when every
+    hour that is over holds what was committed before this export began; what rounds commit
+    meanwhile is the next one's, or an hour of a long repair would be written again and again.
+    Hours in the hands of another exporter are waited for.
     """
     report = ExportReport()
     if hour is not None and not is_over(layout.check_hour(hour), settings):
@@ -147,6 +151,8 @@ def export(
     _add_missing_hours(db, settings, tenant)
     owner = f"{run_id}/{uuid.uuid4()}"
     patience = time.monotonic() + LEASE_S + 5
+    with db.read() as connection:
+        known = int(connection.execute(_NEWEST).scalar_one())
     given_up: set[tuple[str, str]] = set()
     while True:
         if only and hour is not None:
@@ -154,7 +160,7 @@ def export(
             wanted = [] if report.not_over else _named(db, hour, tenant)
             wanted = [place for place in wanted if place not in done]
         else:
-            wanted = _dirty(db, settings, tenant, report)
+            wanted = _dirty(db, settings, tenant, report, known)
         todo = [place for place in wanted if place not in given_up]
         if not todo:
             break
@@ -179,10 +185,11 @@ def is_over(name: str, settings: Settings) -> bool:
 
 
 def _dirty(
-    db: Database, settings: Settings, tenant: str | None, report: ExportReport
+    db: Database, settings: Settings, tenant: str | None, report: ExportReport, known: int
 ) -> list[tuple[str, str]]:
+    """Hours that lack a batch up to `known`."""
     with db.read() as connection:
-        rows = [(row.domain_id, row.hour) for row in connection.execute(_DIRTY)]
+        rows = [(row.domain_id, row.hour) for row in connection.execute(_DIRTY, {"known": known})]
     mine = [row for row in rows if tenant is None or row[0] == tenant]
     over = [row for row in mine if is_over(row[1], settings)]
     report.waiting = len(mine) - len(over)
