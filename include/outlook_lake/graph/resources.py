@@ -32,6 +32,7 @@ __all__ = [
     "message_traces_path",
     "messages_path",
     "paged",
+    "rich_resource",
     "rules_path",
     "subscription_path",
     "subscription_resource",
@@ -205,6 +206,11 @@ def subscription_path(subscription_id: str) -> str:
 def subscription_resource(user: str) -> str:
     """What a subscription watches: all messages of one mailbox, as Graph wants it written."""
     return f"users/{_object_id(user)}/messages"
+
+
+def rich_resource(user: str) -> str:
+    """The same with the fields of a message that are to come along, encrypted."""
+    return f"{subscription_resource(user)}?$select={MESSAGE_SELECT}"
 
 
 def with_query(path: str, **parameters: str) -> str:

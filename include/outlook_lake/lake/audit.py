@@ -177,6 +177,7 @@ def _match(connection: duckdb.DuckDBPyConnection, killed: Sequence[tuple[int, in
     """
     connection.register("killed", pa.Table.from_arrays(_columns(killed), schema=KILLED_SCHEMA))
     connection.execute("CREATE OR REPLACE TEMP TABLE void (number BIGINT)")
+    connection.execute(f"INSERT INTO void {sql('audit_pushed')}")
     while True:
         connection.execute(sql("audit_acts"))
         connection.execute(sql("audit_pairs"))

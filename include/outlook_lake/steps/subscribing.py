@@ -115,7 +115,13 @@ async def act_at_once(app: Application, work: TenantWork) -> dict[str, int]:
         return {}
     try:
         done = await subscribe(
-            app.db, work.client, app.settings, one, streams=streams_watched(work), urgent=True
+            app.db,
+            work.client,
+            app.settings,
+            one,
+            streams=streams_watched(work),
+            mode=work.connection.mode,
+            urgent=True,
         )
     except GraphError as error:
         if trouble.is_of_the_tenant(error):
@@ -201,6 +207,7 @@ async def _serve(
             app.settings,
             one,
             streams=streams_watched(work),
+            mode=work.connection.mode,
             plan_only=plan_only,
             reconcile=reconcile,
         )

@@ -43,6 +43,8 @@ class Live:
     """Where it posts to now, where the request said so."""
     made: bool
     """Graph made it with this answer (else it was there)."""
+    cert_id: str | None = None
+    """What it is encrypted for now, where the request said so."""
 
 
 def activate(connection: Connection, live: Live) -> bool:
@@ -64,6 +66,8 @@ def activate(connection: Connection, live: Live) -> bool:
     }
     if live.url is not None:
         values["notification_url"] = live.url
+    if live.cert_id is not None:
+        values["cert_id"] = live.cert_id
     if live.made:
         values |= {"created_at": live.date, "lifecycle_url": live.url}
     connection.execute(

@@ -34,6 +34,7 @@ from outlook_lake.subscriptions.model import STREAMS, Action, Listed, Plan, Want
 from outlook_lake.subscriptions.plan import plan
 from outlook_lake.subscriptions.run import IN_FLIGHT, Run
 from outlook_lake.tenants.credentials import is_loopback_host
+from outlook_lake.tenants.encryption import KeyPair, ensure_pairs
 from outlook_lake.tenants.registry import Tenant
 
 __all__ = ["Carried", "subscribe"]
@@ -66,6 +67,7 @@ class _Work:
     tenant: Tenant
     wanted: Wanted
     urgent: bool
+    pair: KeyPair | None = None
 
 
 async def subscribe(
@@ -75,6 +77,7 @@ async def subscribe(
     tenant: Tenant,
     *,
     streams: frozenset[str] = STREAMS,
+    mode: str = "basic",
     plan_only: bool = False,
     urgent: bool = False,
     reconcile: bool = False,
@@ -84,14 +87,16 @@ async def subscribe(
     Counts: `planned`, `created`, `adopted`, `renewed`, `reauthorized`, `recreated`, `removed`,
     `checked`, `parked`, `spreading` (forbidden so far), `failed`, `priming` (mailboxes that now
     wait for their first enumeration), `listed`, `busy` (1: another run is at it).
-    `urgent`: only what Graph told of, and no waiting for another run. `reconcile`: ask for
-    Graph's list now, not once a day. Raises UsageError without a usable notification URL,
-    UnreachableError when Graph cannot validate it, ConsentError and TokenRefusedError when the
-    tenant refuses.
+    `mode` is `basic` or `rich`, where notifications bring the selected fields, encrypted for our
+    newest key pair. `urgent`: only what Graph told of, and no waiting for another run.
+    `reconcile`: ask for Graph's list now, not once a day. Raises UsageError without a usable
+    notification URL, UnreachableError when Graph cannot validate it, ConsentError and
+    TokenRefusedError when the tenant refuses.
     """
     url = "" if tenant.state == "leaving" else _notification_url(settings)
     keys = ensure_keys(settings.keys)
     retired = frozenset(name for name, key in keys.items() if getattr(key, "retired_at", None))
+    pair = ensure_pairs(settings.keys / "rich")[-1] if mode == "rich" else None
     wanted = Wanted(
         url=url,
         keys=frozenset(keys) - retired,
@@ -99,9 +104,11 @@ async def subscribe(
         silent_changes=settings.subscriptions.silent_changes,
         checks=settings.subscriptions.checks_per_run,
         streams=streams,
+        mode=mode,
+        cert_id=None if pair is None else pair.cert_id,
         leaving=tenant.state == "leaving",
     )
-    work = _Work(db, client, settings, tenant, wanted, urgent)
+    work = _Work(db, client, settings, tenant, wanted, urgent, pair)
     if plan_only:
         return Carried(_plan(work, None)[0], {})
     name = f"subscriptions:{tenant.tenant_id}"
@@ -134,7 +141,9 @@ async def _run(
 ) -> dict[str, int]:
     keys = ensure_keys(work.settings.keys)
     tenant_id = work.tenant.tenant_id
-    run = Run(work.db, _desk(work), tenant_id, keys, newest(keys), work.wanted.url, lease)
+    run = Run(
+        work.db, _desk(work), tenant_id, keys, newest(keys), work.wanted.url, lease, work.pair
+    )
     if made.actions:
         work.client.widen(IN_FLIGHT)
         await run.go(made.actions, probe)
@@ -197,6 +206,7 @@ def _desk(work: _Work) -> Desk:
         work.client,
         work.wanted.url,
         minutes=given.lifetime_minutes,
+        rich_minutes=given.rich_lifetime_minutes,
         limit=limit,
         writes_per_s=given.writes_per_s,
         lists_per_s=given.lists_per_s,

@@ -28,9 +28,10 @@ from outlook_lake.errors import (
 )
 from outlook_lake.graph import refusals
 from outlook_lake.graph.client import Answer, GraphClient
-from outlook_lake.graph.resources import subscription_path, subscription_resource
+from outlook_lake.graph.resources import rich_resource, subscription_path, subscription_resource
 from outlook_lake.subscriptions.model import Listed
 from outlook_lake.subscriptions.pace import Pace
+from outlook_lake.tenants.encryption import KeyPair
 
 __all__ = ["Desk", "Granted", "InTheWay"]
 
@@ -89,6 +90,7 @@ class Desk:
         url: str,
         *,
         minutes: int,
+        rich_minutes: int = 1380,
         limit: int | None,
         writes_per_s: float,
         lists_per_s: float,
@@ -96,25 +98,31 @@ class Desk:
         self._client = client
         self._url = url
         self._minutes = minutes
+        self._rich_minutes = rich_minutes
         self._pace = Pace(writes_per_s)
         self._list_pace = Pace(lists_per_s)
         self.limit = limit
         """The longest lifetime Graph grants in minutes, once it refused a longer one."""
 
-    async def create(self, aad_id: str, client_state: str) -> Granted | InTheWay:
-        """Ask for a subscription on all messages of one mailbox.
+    async def create(
+        self, aad_id: str, client_state: str, pair: KeyPair | None = None
+    ) -> Granted | InTheWay:
+        """Ask for a subscription on all messages of one mailbox; rich, for the holder of `pair`.
 
         Raises MailboxGoneError without a usable mailbox, RefusedError when asking again cannot
         help (403 = a quota), ConsentError, UnreachableError when Graph cannot reach our address.
         """
-        body = {
+        body: dict[str, Any] = {
             "changeType": "created,updated,deleted",
             "notificationUrl": self._url,
             "lifecycleNotificationUrl": self._url,
             "resource": subscription_resource(aad_id),
             "clientState": client_state,
         }
-        answer, status = await self._write("POST", "/subscriptions", body)
+        if pair is not None:
+            body |= {"resource": rich_resource(aad_id), "includeResourceData": True}
+            body |= _certificate(pair)
+        answer, status = await self._write("POST", "/subscriptions", body, pair is not None)
         if status in _GONE:
             raise MailboxGoneError("no usable mailbox", status=status, code=_code(answer))
         if status == 409:
@@ -122,13 +130,24 @@ class Desk:
             return InTheWay(found.group(0) if found else await self._listed_on(aad_id))
         return _granted(answer)
 
-    async def renew(self, subscription_id: str, *, move: bool = False) -> Granted | None:
+    async def renew(
+        self,
+        subscription_id: str,
+        *,
+        move: bool = False,
+        rich: bool = False,
+        pair: KeyPair | None = None,
+    ) -> Granted | None:
         """A fresh lifetime, which also reauthorizes; None = it is gone.
 
-        `move` gives it our present address too, with which Graph shakes hands again.
+        `move` gives it our present address too, with which Graph shakes hands again. A `rich`
+        one lives shorter; `pair` is what it is encrypted for from now on.
         """
         body = {"notificationUrl": self._url} if move else {}
-        answer, status = await self._write("PATCH", subscription_path(subscription_id), body)
+        if pair is not None:
+            body |= _certificate(pair)
+        path = subscription_path(subscription_id)
+        answer, status = await self._write("PATCH", path, body, rich)
         return None if status in _GONE else _granted(answer)
 
     async def ask(self, subscription_id: str) -> Granted | None:
@@ -173,10 +192,12 @@ class Desk:
             ) from None
         return page.value, page.next_link
 
-    async def _write(self, method: str, path: str, body: dict[str, Any]) -> tuple[Answer, int]:
+    async def _write(
+        self, method: str, path: str, body: dict[str, Any], rich: bool = False
+    ) -> tuple[Answer, int]:
         """POST or PATCH with an expiry; a shorter limit Graph names is taken once and kept."""
         for _ in range(2):
-            asked = self._asked
+            asked = self._asked(rich)
             until = clock.graph_now() + timedelta(minutes=asked)
             expiry = until.strftime("%Y-%m-%dT%H:%M:%SZ")
             answer, status = await self._send(method, path, {**body, "expirationDateTime": expiry})
@@ -190,10 +211,9 @@ class Desk:
             self.limit = limit
         raise _refused(400, refusals.read(answer.body))
 
-    @property
-    def _asked(self) -> float:
-        limit = self.limit
-        return self._minutes if limit is None else min(self._minutes, limit * MARGIN)
+    def _asked(self, rich: bool) -> float:
+        wanted = min(self._minutes, self._rich_minutes) if rich else self._minutes
+        return wanted if self.limit is None else min(wanted, self.limit * MARGIN)
 
     async def _send(self, method: str, path: str, body: object) -> tuple[Answer, int]:
         """One request in its turn; (answer, its status or the one hidden in it)."""
@@ -244,6 +264,13 @@ def _refused(status: int, refusal: refusals.Refusal) -> GraphError:
         # Unknown words for 403 count as a missing permission: asked again, slowly.
         return ConsentError("the application may not do this", status=403, code=refusal.code)
     return refusals.error_for(status, refusal, "subscription")
+
+
+def _certificate(pair: KeyPair) -> dict[str, str]:
+    return {
+        "encryptionCertificate": pair.certificate,
+        "encryptionCertificateId": pair.cert_id,
+    }
 
 
 def _code(answer: Answer) -> str:

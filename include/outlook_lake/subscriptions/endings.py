@@ -27,9 +27,9 @@ def lose(connection: Connection, nonce: str, why: str) -> int:
     """A subscription is over: its row stays, and a gap opens at its last sign of life.
 
     `why` is a word: `lapsed` was alive until its end; `silent` delivered nothing since its
-    last notification; the proofs of `key` are refused since then; `address` and `rotated` are
-    deleted by ourselves and live until now; anything else (`removed`) is known to have lived
-    when Graph last said so. Returns the mailbox.
+    last notification; the proofs of `key` are refused since then; those of `address`, `mode` and
+    `rotated` are deleted by ourselves and live until now; anything else (`removed`) is known to
+    have lived when Graph last said so. Returns the mailbox.
     """
     row = connection.execute(select(subscription).where(subscription.c.nonce == nonce)).one()
     connection.execute(
@@ -77,7 +77,7 @@ def _alive_until(row: Any, why: str) -> int:
         return int(row.expires_at or created)
     if why in ("silent", "key"):
         return int(max(created, notified))
-    if why in ("address", "rotated"):
+    if why in ("address", "rotated", "mode"):
         return clock.graph_us()
     # That Graph knows it does not say that it delivers: only `removed` goes by what GET proved.
     proven = 0 if why in PAUSES else row.proven_at or 0

@@ -54,6 +54,9 @@ class SubscriptionRow:
     notification_url: str | None = None
     lifecycle_url: str | None = None
     last_error: str | None = None
+    mode: str = "basic"
+    cert_id: str | None = None
+    """What a rich one is encrypted for."""
 
     @property
     def alive_at(self) -> int:
@@ -75,6 +78,9 @@ class Wanted:
     checks: int = 900
     """Most subscriptions asked for by id in one run."""
     streams: frozenset[str] = STREAMS
+    mode: str = "basic"
+    cert_id: str | None = None
+    """The certificate rich ones should be encrypted for."""
     leaving: bool = False
     """The tenant is being disconnected: nothing is wanted any more."""
 

@@ -41,7 +41,7 @@ ENDS_SOON_US = 6 * 60 * MINUTE_US
 JITTER = 0.1
 """Renewals of one day spread over a fifth of their half life."""
 
-LOST_BY = frozenset({"lapsed", "removed", "silent", "key", "rotated", "address"})
+LOST_BY = frozenset({"lapsed", "removed", "silent", "key", "rotated", "address", "mode"})
 """Words that say why a subscription was lost."""
 
 
@@ -194,17 +194,25 @@ def _unwatched(mailbox_id: int, rows: _Rows, there: str | None) -> Action:
     return Action("create", mailbox_id, "missing")
 
 
+def _useless(mailbox: MailboxRow, row: SubscriptionRow, wanted: Wanted) -> str | None:
+    """Why a living subscription has to be replaced."""
+    if row.key_id in wanted.retired:
+        return "rotated"
+    if row.key_id not in wanted.keys:
+        return "key"
+    if row.mode != wanted.mode:
+        return "mode"
+    return "silent" if mailbox.unannounced >= wanted.silent_changes else None
+
+
 def _watched(
     mailbox: MailboxRow, row: SubscriptionRow, now_us: int, wanted: Wanted
 ) -> tuple[int, int, Action] | None:
     """What a living subscription needs: (rank, when it ends, action)."""
     ends = row.expires_at or 0
-    if row.key_id in wanted.retired:
-        return 4, ends, _about("recreate", row, "rotated")
-    if row.key_id not in wanted.keys:
-        return 4, ends, _about("recreate", row, "key")
-    if mailbox.unannounced >= wanted.silent_changes:
-        return 4, ends, _about("recreate", row, "silent")
+    why = _useless(mailbox, row, wanted)
+    if why is not None:
+        return 4, ends, _about("recreate", row, why)
     if row.reauthorize_at is not None and (row.renewed_at or 0) <= now_us - REAUTHORIZE_EVERY_US:
         return 0, ends, _about("reauthorize", row, "asked")
     if mailbox.state in UNPRIMED:
@@ -212,6 +220,8 @@ def _watched(
         return 1, ends, _about("renew", row, "back")
     if (row.notification_url or wanted.url) != wanted.url:
         return 1, ends, _about("renew", row, "address")
+    if row.mode == "rich" and row.cert_id != wanted.cert_id:
+        return 3, ends, _about("renew", row, "certificate")
     if (row.renew_at or 0) > now_us:
         return None
     if (row.lifecycle_url or wanted.url) != wanted.url:

@@ -22,7 +22,7 @@ __all__ = ["Job", "keep_lease", "new_row", "owner_of", "prepare", "read_rows"]
 _ROW = (
     "nonce", "subscription_id", "mailbox_id", "state", "expires_at", "renew_at", "created_at",
     "renewed_at", "proven_at", "last_notified_at", "reauthorize_at", "key_id",
-    "notification_url", "lifecycle_url", "last_error",
+    "notification_url", "lifecycle_url", "last_error", "mode", "cert_id",
 )  # fmt: skip
 
 
@@ -42,6 +42,9 @@ class Job:
     """Graph cannot know this nonce yet; False = an earlier try may have reached Graph."""
     since: int = 0
     """When its row was made: from then on a refused permission may still be spreading."""
+    mode: str = "basic"
+    cert_id: str | None = None
+    """What a rich one is, or will be, encrypted for."""
 
 
 def read_rows(
@@ -74,8 +77,13 @@ def read_rows(
     return [MailboxRow(*row) for row in mailboxes], [SubscriptionRow(*row) for row in rows]
 
 
-def prepare(connection: Connection, actions: Sequence[Action], key: Key) -> list[Job]:
-    """Turn actions into jobs; what is to be made has its row (`creating`) when this commits."""
+def prepare(
+    connection: Connection, actions: Sequence[Action], key: Key, cert_id: str | None = None
+) -> list[Job]:
+    """Turn actions into jobs; what is to be made has its row (`creating`) when this commits.
+
+    New subscriptions are rich when there is a certificate (`cert_id`) to encrypt for.
+    """
     users = _users(connection, actions)
     known = _rows(connection, actions)
     jobs: list[Job] = []
@@ -93,6 +101,8 @@ def prepare(connection: Connection, actions: Sequence[Action], key: Key) -> list
                     action.reason,
                     fresh=False,
                     since=0 if row is None else row.created_at or 0,
+                    mode="basic" if row is None else row.mode,
+                    cert_id=None if row is None else row.cert_id,
                 )
             )
             continue
@@ -111,13 +121,17 @@ def prepare(connection: Connection, actions: Sequence[Action], key: Key) -> list
                 old,
                 action.reason,
                 since=clock.graph_us(),
+                mode="rich" if cert_id else "basic",
+                cert_id=cert_id,
             )
         )
     _insert(connection, [job for job in jobs if job.kind == "create"])
     return jobs
 
 
-def new_row(connection: Connection, job: Job, key: Key, reason: str) -> Job:
+def new_row(
+    connection: Connection, job: Job, key: Key, reason: str, cert_id: str | None = None
+) -> Job:
     """A fresh nonce and its row for the mailbox of a job whose subscription is gone."""
     made = Job(
         "create",
@@ -127,6 +141,8 @@ def new_row(connection: Connection, job: Job, key: Key, reason: str) -> Job:
         key.key_id,
         reason=reason,
         since=clock.graph_us(),
+        mode="rich" if cert_id else "basic",
+        cert_id=cert_id,
     )
     _insert(connection, [made])
     return made
@@ -159,7 +175,8 @@ def _insert(connection: Connection, jobs: Sequence[Job]) -> None:
             {
                 "nonce": job.nonce,
                 "mailbox_id": job.mailbox_id,
-                "mode": "basic",
+                "mode": job.mode,
+                "cert_id": job.cert_id,
                 "key_id": job.key_id,
                 "state": "creating",
                 "created_at": job.since,

@@ -37,6 +37,7 @@ from outlook_lake.subscriptions.answers import Live
 from outlook_lake.subscriptions.desk import Desk, Granted, InTheWay
 from outlook_lake.subscriptions.model import Action
 from outlook_lake.subscriptions.records import Job
+from outlook_lake.tenants.encryption import KeyPair
 from outlook_lake.tenants.scope import park
 
 __all__ = ["COUNTS", "IN_FLIGHT", "Run"]
@@ -55,7 +56,7 @@ HOPELESS = 5
 """So many refusals of one kind without a success end the run: the rest would fail alike."""
 SPREADING_US = 4 * 3600 * 1_000_000
 """Graph time; a permission given or scoped anew takes up to two hours to reach every mailbox."""
-STILL_THERE = frozenset({"key", "rotated", "silent", "address"})
+STILL_THERE = frozenset({"key", "rotated", "silent", "address", "mode"})
 """Reasons of recreations whose old subscription lives until we delete it."""
 
 COUNTS = (
@@ -78,6 +79,7 @@ class Run:
         key: Key,
         url: str,
         lease: tuple[str, str],
+        pair: KeyPair | None = None,
     ) -> None:
         self._db = db
         self._desk = desk
@@ -86,6 +88,8 @@ class Run:
         self._key = key
         self._url = url
         self._lease = lease
+        self._pair = pair
+        self._cert_id = None if pair is None else pair.cert_id
         self._kept_at = 0.0
         self._limit = desk.limit
         self._over = asyncio.Event()
@@ -169,7 +173,7 @@ class Run:
 
     def _prepare(self, actions: Sequence[Action]) -> list[Job]:
         with self._db.write() as connection:
-            return records.prepare(connection, actions, self._key)
+            return records.prepare(connection, actions, self._key, self._cert_id)
 
     async def _work(self, jobs: deque[Job]) -> None:
         while jobs and not self._hopeless and not self._stopped:
@@ -212,19 +216,22 @@ class Run:
         if job.subscription_id is not None and job.fresh:
             await self._desk.remove(job.subscription_id)  # it lives, but not as it should
         state = make(self._keys[job.key_id], self._tenant_id, job.aad_id, job.nonce)
-        made = await self._desk.create(job.aad_id, state)
+        pair = self._pair if job.mode == "rich" else None
+        made = await self._desk.create(job.aad_id, state, pair)
         if isinstance(made, InTheWay):
             if not job.fresh and await asyncio.to_thread(self._may_be, job, made.subscription_id):
-                granted = await self._desk.renew(made.subscription_id, move=True)
+                granted = await self._desk.renew(
+                    made.subscription_id, move=True, rich=job.mode == "rich", pair=pair
+                )
                 if granted is not None:
-                    self._live(job, granted, "adopted", moved=True)
+                    self._live(job, granted, "adopted", moved=True, pair=pair)
                     return
             await self._desk.remove(made.subscription_id)
-            made = await self._desk.create(job.aad_id, state)
+            made = await self._desk.create(job.aad_id, state, pair)
             if isinstance(made, InTheWay):
                 raise UnreachableError("a deleted subscription is still in the way", status=409)
         new = job.reason in ("missing", "unfinished")
-        self._live(job, made, "created" if new else "recreated", made=True)
+        self._live(job, made, "created" if new else "recreated", made=True, pair=pair)
 
     def _may_be(self, job: Job, subscription_id: str) -> bool:
         """Whether a subscription Graph has can be the one an earlier try of this job made."""
@@ -238,12 +245,14 @@ class Run:
             await self._create(replace(job, kind="create", subscription_id=None))
             return
         move = job.reason == "address" or adopting
-        granted = await self._desk.renew(str(job.subscription_id), move=move)
+        rich = job.mode == "rich"
+        pair = self._pair if rich and job.cert_id != self._cert_id else None
+        granted = await self._desk.renew(str(job.subscription_id), move=move, rich=rich, pair=pair)
         if granted is None:
             await self._replace(job)
             return
         what = {"adopt": "adopted", "reauthorize": "reauthorized"}.get(job.kind, "renewed")
-        self._live(job, granted, what, moved=move)
+        self._live(job, granted, what, moved=move, pair=pair)
 
     async def _check(self, job: Job) -> None:
         granted = await self._desk.ask(str(job.subscription_id))
@@ -266,7 +275,7 @@ class Run:
                     endings.lose(connection, job.nonce, "removed")
                 else:
                     endings.retire(connection, job.nonce, "removed")
-                return records.new_row(connection, job, self._key, "removed")
+                return records.new_row(connection, job, self._key, "removed", self._cert_id)
 
         await self._create(await asyncio.to_thread(write))
 
@@ -280,13 +289,23 @@ class Run:
             self._done.append(lambda connection: end(connection, job.nonce, why))
 
     def _live(
-        self, job: Job, granted: Granted, what: str, *, made: bool = False, moved: bool = False
+        self,
+        job: Job,
+        granted: Granted,
+        what: str,
+        *,
+        made: bool = False,
+        moved: bool = False,
+        pair: KeyPair | None = None,
     ) -> None:
         self.counts[what] += 1
         self._succeeded += 1
         self._written += 1
         url = self._url if made or moved else None
-        live = Live(job, granted.subscription_id, granted.expires_at, granted.date, url, made)
+        cert_id = None if pair is None else pair.cert_id
+        live = Live(
+            job, granted.subscription_id, granted.expires_at, granted.date, url, made, cert_id
+        )
 
         def write(connection: Connection) -> None:
             self.counts["priming"] += answers.activate(connection, live)

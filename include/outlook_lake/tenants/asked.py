@@ -16,9 +16,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["EVERYBODY", "PURPOSES", "STREAMS", "Scope", "read_scope", "read_streams"]
+__all__ = [
+    "EVERYBODY",
+    "MODES",
+    "PURPOSES",
+    "STREAMS",
+    "Scope",
+    "read_mode",
+    "read_scope",
+    "read_streams",
+]
 
 STREAMS = frozenset({"messages", "folders", "rules"})
+MODES = ("basic", "rich")
+"""What notifications bring: ids, or the selected fields too, encrypted."""
 PURPOSES = ("user", "linked", "shared", "room", "equipment", "others")
 """mailboxSettings.userPurpose (graph-facts 5.4)."""
 
@@ -62,6 +73,15 @@ def read_streams(value: Any, faults: list[str]) -> frozenset[str]:
     if unknown:
         faults.append(f"extra.streams knows {', '.join(sorted(STREAMS))}; not {unknown[0]!r:.40}")
     return names & STREAMS
+
+
+def read_mode(value: Any, faults: list[str]) -> str:
+    """How notifications come; `basic` when the connection says nothing."""
+    mode = str(value or "basic").strip().lower()
+    if mode not in MODES:
+        faults.append(f"extra.mode knows {' and '.join(MODES)}; not {mode!r:.40}")
+        return "basic"
+    return mode
 
 
 def read_scope(value: Any, faults: list[str]) -> Scope:

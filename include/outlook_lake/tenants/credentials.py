@@ -23,7 +23,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outlook_lake.errors import UsageError
-from outlook_lake.tenants.asked import EVERYBODY, STREAMS, Scope, read_scope, read_streams
+from outlook_lake.tenants.asked import (
+    EVERYBODY,
+    STREAMS,
+    Scope,
+    read_mode,
+    read_scope,
+    read_streams,
+)
 from outlook_lake.tenants.credential import Credential, read_certificate
 
 __all__ = [
@@ -95,6 +102,8 @@ class TenantConnection:
     """Extra `streams`: what is watched of a mailbox."""
     scope: Scope = EVERYBODY
     """Extra `scope`: whose mailboxes."""
+    mode: str = "basic"
+    """Extra `mode`: `basic` notifications, or `rich` ones, which save most looks."""
 
 
 def from_environment(conn_id: str, environ: Mapping[str, str] | None = None) -> Credentials:
@@ -155,6 +164,7 @@ def parse_connection(conn_id: str, connection: Mapping[str, Any]) -> TenantConne
     verify = _verify(extra.get("verify", True), graph_url, faults)
     streams = read_streams(extra.get("streams"), faults)
     scope = read_scope(extra.get("scope"), faults)
+    mode = read_mode(extra.get("mode"), faults)
     if faults or current is None:
         raise UsageError(f"connection {conn_id!r} cannot be used: " + "; ".join(faults))
     return TenantConnection(
@@ -166,6 +176,7 @@ def parse_connection(conn_id: str, connection: Mapping[str, Any]) -> TenantConne
         internal_domains=_domains(extra.get("internal_domains")),
         streams=streams,
         scope=scope,
+        mode=mode,
     )
 
 

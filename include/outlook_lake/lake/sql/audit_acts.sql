@@ -1,7 +1,7 @@
 -- audit_acts: what people did, and what of it the product could see.
 --
 -- reads    journal, mailbox
---          void                 answers that never counted, see audit_void
+--          void                 answers that never counted, see audit_void and audit_pushed
 -- grain    one row per act on a message
 -- macros   window_us()          60 machine seconds: what is quicker may be overtaken
 -- gives    temp table act
@@ -25,7 +25,7 @@ told AS (
     SELECT
         *,
         -- An answer that lags behind shows an older state: what happened since stays unseen.
-        kind = 'served'
+        kind IN ('served', 'pushed')
             AND (state_before IS NULL OR state = state_before)
             AND number NOT IN (FROM void) AS shows
     FROM rows_of_items

@@ -130,8 +130,9 @@ async def pushed_states(
                 _take_row(pushed, decoder, lease, hint, state)
                 done.add(hint.item_key)
         if done:
-            kept = [hint for hint in hints[lease.mailbox_id] if hint.item_key not in done]
-            hints[lease.mailbox_id] = kept
+            kept = [hint for hint in hints.pop(lease.mailbox_id) if hint.item_key not in done]
+            if kept:
+                hints[lease.mailbox_id] = kept
     await _count(db, pushed.unusable, sizes)
     return pushed
 
