@@ -105,6 +105,17 @@ def test_what_leaves_the_dumpster_for_good_was_purged_before():
     assert box.look(absent(at=70)) == []
 
 
+def test_a_mail_to_oneself_first_seen_where_it_was_filed_arrived_there():
+    owner = b"o" * 16
+    to_self = [{"key": owner, "domain": "contoso.example", "kind": "to"}]
+    filed = Mailbox(owner_key=owner).look(
+        shown(at=20, folder="other", from_key=owner, recipients=to_self, hint=CREATED)
+    )
+    sent = Mailbox(owner_key=owner).look(shown(at=20, folder="other", from_key=owner, hint=CREATED))
+    assert actions(filed) == ["email_received", "email_moved"]
+    assert actions(sent)[0] == "email_sent"
+
+
 def test_a_draft_that_leaves_drafts_is_sent_and_nothing_else():
     box = Mailbox()
     box.look(shown(at=20, folder="drafts", is_draft=True, is_read=True, hint=CREATED))

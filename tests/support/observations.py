@@ -103,8 +103,11 @@ def shared_engine() -> duckdb.DuckDBPyConnection:
 class Mailbox:
     """One mailbox whose inventory remembers from look to look, as the state database would."""
 
-    def __init__(self, *, complete_through: int | None = None) -> None:
+    def __init__(
+        self, *, complete_through: int | None = None, owner_key: bytes | None = None
+    ) -> None:
         self.engine = shared_engine()
+        self.owner_key = owner_key
         self.inventory: dict[bytes, dict[str, Any]] = {}
         self.waiting: set[bytes] = set()
         self.complete_through = complete_through
@@ -155,6 +158,11 @@ class Mailbox:
             waiting=pa.Table.from_pylist(
                 [{"mailbox_id": 1, "item_key": key} for key in self.waiting], schema=stored.KEYS
             ),
-            people=stored.PEOPLE.empty_table(),
+            people=pa.Table.from_pylist(
+                [{"mailbox_id": 1, "address_key": self.owner_key, "tuid": "tuid-1"}]
+                if self.owner_key
+                else [],
+                schema=stored.PEOPLE,
+            ),
         )
         return diff(self.engine, pa.Table.from_pylist(list(rows), schema=OBSERVATION_SCHEMA), known)

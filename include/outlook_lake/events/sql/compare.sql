@@ -78,7 +78,10 @@ named AS (
             WHEN is_draft THEN 'email_drafted'
             WHEN folder_kind = 'sent' THEN 'email_sent'
             WHEN received_at < created_at - 7 * 86400000000 THEN 'email_added'
-            WHEN from_tuid = tuid AND folder_kind NOT IN ('inbox', 'junk') THEN 'email_sent'
+            -- Who writes to themselves has two copies: the one outside Sent Items arrived.
+            WHEN from_tuid = tuid AND folder_kind NOT IN ('inbox', 'junk')
+                AND NOT coalesce(list_contains([one.key FOR one IN recipients], from_key), false)
+                THEN 'email_sent'
             ELSE 'email_received'
         END AS first_action,
         -- Where something now is names how it got there.
