@@ -82,6 +82,16 @@ class Journal:
             at, mailbox, "served", item, "served", None, None, folder, state, False, True, "client"
         )
 
+    def served_object(
+        self, at: int, mailbox: str, field: str, about: str | None, state: str | None
+    ) -> int:
+        """Append that the client was shown a folder (`about`), or all `rules` of a mailbox."""
+        self.served_rows += 1
+        return self._append(
+            at, mailbox, "served", None, "served", field, None, None, state, False, True, "client",
+            about,
+        )  # fmt: skip
+
     def pushed(self, at: int, mailbox: str, item: Item, state: str, folder: str | None) -> int:
         """Append what state of an item goes out with a rich notification, as taken now."""
         return self._append(

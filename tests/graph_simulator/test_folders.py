@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.simulator import SimulatorProcess
+from tests.support.simulator import IMMUTABLE, SimulatorProcess
 
 SEARCH = "#microsoft.graph.mailSearchFolder"
 
@@ -82,3 +82,29 @@ def test_the_dumpster_has_its_folders(graph: SimulatorProcess, mailbox: str) -> 
     for name in ("deletions", "versions", "purges"):
         row = graph.get(f"{path}/recoverableitems{name}").body
         assert row["isHidden"] and row["parentFolderId"] == root
+
+
+def test_the_journal_tells_when_a_folder_or_the_rules_were_shown(
+    graph: SimulatorProcess, mailbox: str
+) -> None:
+    tree = f"/users/{mailbox}/mailFolders/delta?$select=displayName,parentFolderId"
+    rules = f"/users/{mailbox}/mailFolders/inbox/messageRules"
+    graph.act(mailbox, "create_rule", name="Sort")
+    made = graph.act(mailbox, "create_folder", name="Shown")
+    link = graph.get(tree, f"{IMMUTABLE}, odata.maxpagesize=200").body["@odata.deltaLink"]
+    graph.act(mailbox, "delete_folder", folder=made["item"])
+    graph.get(link.split("/v1.0", 1)[-1], f"{IMMUTABLE}, odata.maxpagesize=200")
+    graph.get(rules)
+    rows = graph.journal(made["number"] - 1)
+    told = [(r["kind"], r["action"], r["field"]) for r in rows if r["object"] == made["item"]]
+    shown = ("served", "served", "folder")
+    existence = "existence"
+    assert told == [
+        ("act", "folder_created", existence),
+        shown,
+        ("act", "folder_deleted", existence),
+        shown,
+    ]
+    states = [row["state"] for row in rows if row["object"] == made["item"]]
+    assert states[0] == states[1] != states[2] == states[3] == "absent"
+    assert (rows[-1]["field"], rows[-1]["object"]) == ("rules", None)

@@ -73,6 +73,8 @@ def list_folders(service: Service, call: Call) -> Answer:
     if call.query.get("$count", "").lower() == "true":
         body["@odata.count"] = len(folders)
     page = folders[skip : skip + size]
+    if box.mailbox.number in service.treeless:
+        service.shown_folders(box, page, call.at)
     body["value"] = [_row(service, box, f, call, call.query.get("$select")) for f in page]
     if skip + size < len(folders):
         body["@odata.nextLink"] = service.link(next_link(call, skip=skip + size), call)
@@ -92,7 +94,9 @@ def folders_delta(service: Service, call: Call) -> Answer:
     box = find_box(service.world, call)
     now, select = call.at // 1_000_000, call.query.get("$select")
     given = call.query.get("$deltatoken") or call.query.get("$skiptoken")
+    service.treeless.add(box.mailbox.number)
     service.faults.refuse_delta(box, given is not None)
+    service.treeless.discard(box.mailbox.number)
     since, upto, cursor = 0, box.mailbox.change, 0
     if given:
         _, number, since, upto, cursor, issued, select = unpack(given, "f")
@@ -113,6 +117,7 @@ def folders_delta(service: Service, call: Call) -> Answer:
     ]
     size = call.page_size or 10
     page = rest[:size]
+    service.shown_folders(box, page, call.at)
     path = f"{call.base}/users/{quote(call.parts[1])}/mailFolders/delta?"
     body: dict[str, Any] = {"@odata.context": f"{call.base}/$metadata#Collection(mailFolder)"}
     if len(rest) > size:
@@ -138,6 +143,8 @@ def list_rules(service: Service, call: Call) -> Answer:
     if folder.kind != "inbox":
         raise GraphError(400, "ErrorInvalidRequest", "Only the Inbox has rules.")
     if len(call.parts) == 5:
+        if folder.rule_count:
+            service.world.journal.served_object(call.at, box.mailbox.aad_id, "rules", None, None)
         return Answer(200, {"value": folder.rules})
     for rule in folder.rules:
         if rule["id"] == call.parts[5]:

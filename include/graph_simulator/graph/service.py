@@ -10,10 +10,11 @@ from graph_simulator.faults import Faults
 from graph_simulator.graph.access import Access
 from graph_simulator.graph.call import Call
 from graph_simulator.graph.limits import Limits
+from graph_simulator.ids import folder_id
 from graph_simulator.requests import RequestLog
 from graph_simulator.stats import Stats
-from graph_simulator.world.box import Box, state_of
-from graph_simulator.world.model import Item
+from graph_simulator.world.box import Box, folder_state, state_of
+from graph_simulator.world.model import Folder, Item
 from graph_simulator.world.world import World
 
 __all__ = ["Service"]
@@ -39,6 +40,8 @@ class Service:
     delta_life_s: int = 30 * 86400
     """Graph seconds until a delta token is forgotten."""
     foreign_links: int = field(default=0)
+    treeless: set[int] = field(default_factory=set)
+    """Mailboxes whose folder delta was refused last: a listing now stands in for the tree."""
 
     def shown(self, box: Box, item: Item, at: int, fields: Iterable[str] | None = None) -> None:
         """Write a `served` row: an answer showed this state, again or for the first time.
@@ -55,6 +58,13 @@ class Service:
             box.keep(kept)
         folder = None if item.gone else box.folders[item.folder].kind
         self.world.journal.served(at, box.mailbox.aad_id, item, state, folder)
+
+    def shown_folders(self, box: Box, folders: Iterable[Folder], at: int) -> None:
+        """Write a `served` row for each folder somebody acted on: the tree showed it."""
+        for one in folders:
+            if one.acted and not one.search:
+                name, state = folder_id(one.number), folder_state(one)
+                self.world.journal.served_object(at, box.mailbox.aad_id, "folder", name, state)
 
     def link(self, link: str, call: Call) -> str:
         """A next link; under the fault `foreign_next_link` it points at another host."""

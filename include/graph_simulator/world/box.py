@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,7 @@ from graph_simulator.store import Store
 from graph_simulator.world.bulk import Bulk, LazyItems, LazyMembers
 from graph_simulator.world.model import WELL_KNOWN, Folder, Item, Mailbox
 
-__all__ = ["Box", "state_of"]
+__all__ = ["Box", "folder_state", "rule_state", "state_of"]
 
 _folder = msgspec.msgpack.Decoder(Folder).decode
 _item = msgspec.msgpack.Decoder(Item).decode
@@ -34,7 +35,23 @@ def state_of(item: Item) -> str:
         item.importance,
         tuple(item.categories),
     )
-    return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
+    return _hash(repr(seen))
+
+
+def folder_state(folder: Folder) -> str:
+    """What a client can see of a folder: a hash of its name, and where it is."""
+    if folder.gone:
+        return "absent"
+    return f"{_hash(folder.name)} {folder.parent}"
+
+
+def rule_state(rule: dict[str, Any]) -> str:
+    """Hash of an inbox rule, but for its place among the others."""
+    return _hash(repr({name: rule[name] for name in sorted(rule) if name != "sequence"}))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class Box:

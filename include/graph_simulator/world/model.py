@@ -147,6 +147,8 @@ class Folder(msgspec.Struct, array_like=True):
     rule_count: int = 0
     search: bool = False
     """A search folder: shows unread messages that lie elsewhere."""
+    acted: bool = False
+    """Somebody made or changed it: the journal tells when it is shown."""
 
 
 class Item(msgspec.Struct, array_like=True):

@@ -7,7 +7,7 @@ from graph_simulator.ids import folder_id
 from graph_simulator.world.acts.found import open_box, the_folder
 from graph_simulator.world.acts.moves import relocate, vanish
 from graph_simulator.world.args import Args
-from graph_simulator.world.box import Box
+from graph_simulator.world.box import Box, folder_state
 from graph_simulator.world.model import ActResult, Folder, Mailbox
 from graph_simulator.world.world import Act, World
 
@@ -18,9 +18,12 @@ def _result(
     world: World, box: Box, folder: Folder, at: int, action: str, field: str, by: str
 ) -> ActResult:
     name = folder_id(folder.number)
+    folder.acted = True
+    box.touch_folder(folder)
     number = world.journal.act(
         at, box.mailbox.aad_id, action, field=field, from_folder=folder.kind,
-        to_folder=folder.kind, by=by, observable=not folder.search, about=name,
+        to_folder=folder.kind, by=by, about=name,
+        observable=not (folder.search or folder.hidden), state=folder_state(folder),
     )  # fmt: skip
     return ActResult(name, number, world.when(at), mailbox=box.mailbox.aad_id)
 
@@ -56,7 +59,6 @@ def _rename(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
     args.done()
     _no_namesake(box, folder.parent, name, args)
     folder.name = name
-    box.touch_folder(folder)
     return _result(world, box, folder, at, "folder_renamed", "name", args.by)
 
 
@@ -74,7 +76,6 @@ def _move(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
         raise ActRefused(409, "move_folder: the folder is there already.")
     _no_namesake(box, target.number, folder.name, args)
     folder.parent = target.number
-    box.touch_folder(folder)
     return _result(world, box, folder, at, "folder_moved", "folder", args.by)
 
 

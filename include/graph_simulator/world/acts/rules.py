@@ -8,7 +8,7 @@ from typing import Any
 from graph_simulator.errors import ActRefused
 from graph_simulator.world.acts.found import open_box
 from graph_simulator.world.args import Args
-from graph_simulator.world.box import Box
+from graph_simulator.world.box import Box, rule_state
 from graph_simulator.world.model import ActResult, Mailbox
 from graph_simulator.world.world import Act, World
 
@@ -16,13 +16,14 @@ __all__ = ["ACTS"]
 
 
 def _result(
-    world: World, box: Box, rule_id: str, at: int, action: str, field: str, by: str
+    world: World, box: Box, rule: dict[str, Any], at: int, action: str, field: str, by: str
 ) -> ActResult:
     box.touch_folder(box.known["inbox"])
     number = world.journal.act(
-        at, box.mailbox.aad_id, action, field=field, by=by, observable=True, about=rule_id
-    )
-    return ActResult(rule_id, number, world.when(at), mailbox=box.mailbox.aad_id)
+        at, box.mailbox.aad_id, action, field=field, by=by, observable=True, about=rule["id"],
+        state="absent" if action == "rule_deleted" else rule_state(rule),
+    )  # fmt: skip
+    return ActResult(rule["id"], number, world.when(at), mailbox=box.mailbox.aad_id)
 
 
 def _the_rule(box: Box, args: Args) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def _create(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
         rule["actions"] = actions or {"stopProcessingRules": True}
     args.done()
     inbox.rules.append(rule)
-    return _result(world, box, rule["id"], at, "rule_created", "existence", args.by)
+    return _result(world, box, rule, at, "rule_created", "existence", args.by)
 
 
 def _update(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
@@ -71,7 +72,7 @@ def _update(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
     args.done()
     if rule == before:
         raise ActRefused(409, "update_rule: nothing would change.")
-    return _result(world, box, rule["id"], at, "rule_updated", "rule", args.by)
+    return _result(world, box, rule, at, "rule_updated", "rule", args.by)
 
 
 def _delete(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
@@ -79,7 +80,7 @@ def _delete(world: World, mailbox: Mailbox, args: Args, at: int) -> ActResult:
     rule = _the_rule(box, args)
     args.done()
     box.known["inbox"].rules.remove(rule)
-    return _result(world, box, rule["id"], at, "rule_deleted", "existence", args.by)
+    return _result(world, box, rule, at, "rule_deleted", "existence", args.by)
 
 
 ACTS: dict[str, Act] = {"create_rule": _create, "update_rule": _update, "delete_rule": _delete}
