@@ -148,6 +148,8 @@ def test_a_window_is_reprocessed_after_a_person_approved_with_a_receipt_in_the_n
     run = api.call("GET", path)
     assert run["state"] == "success"
     assert "20 of 20 mailboxes read" in run["note"], run["note"]
+    told = [run["note"].find(part) for part in ("about", "Approve by", "mailboxes read")]
+    assert -1 < told[0] < told[1] < told[2], run["note"]
     (receipt,) = (demo.home / "receipts").glob("reprocess-contoso.example-*.json")
     assert json.loads(receipt.read_text())["reason"] == "an outage drill"
     assert digests(demo, hours) == before

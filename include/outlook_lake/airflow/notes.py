@@ -70,8 +70,10 @@ def _returned(dag_run: Any) -> list[dict[str, Any]]:
     session = object_session(dag_run)
     if session is None:
         return []
-    query = select(XComModel).where(
-        XComModel.dag_run_id == dag_run.id, XComModel.key.in_(("return_value", "note"))
+    query = (
+        select(XComModel)
+        .where(XComModel.dag_run_id == dag_run.id, XComModel.key.in_(("return_value", "note")))
+        .order_by(XComModel.timestamp)
     )
     told: list[dict[str, Any]] = []
     for row in session.scalars(query):
