@@ -72,7 +72,7 @@ def ensure_pairs(folder: Path) -> list[KeyPair]:
 def make_pair(folder: Path) -> KeyPair:
     """Another pair, durable: the newest from now on."""
     now = machine_now()
-    name = f"rich-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    name = f"rich-{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(3)}"
     private = rsa.generate_private_key(65537, KEY_BITS)
     common = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outlook-lake")])
     certificate = (

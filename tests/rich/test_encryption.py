@@ -1,0 +1,44 @@
+"""Key pairs: made once, private, kept until nothing refers to them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from outlook_lake.errors import StateError
+from outlook_lake.tenants.encryption import ensure_pairs, forget_pairs, load_pairs, make_pair
+
+
+def test_the_first_pair_is_made_once_and_only_its_owner_reads_it(tmp_path: Path):
+    folder = tmp_path / "rich"
+    (pair,) = ensure_pairs(folder)
+    assert [one.cert_id for one in ensure_pairs(folder)] == [pair.cert_id]
+    (file,) = folder.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
+    certificate = x509.load_der_x509_certificate(base64.b64decode(pair.certificate))
+    assert certificate.public_key() == pair.private.public_key()
+    assert len(pair.cert_id) <= 128 and "PRIVATE" not in repr(pair)
+
+
+def test_a_replaced_pair_stays_while_it_is_used_or_fresh(tmp_path: Path):
+    old, new = make_pair(tmp_path), make_pair(tmp_path)
+    assert {one.cert_id for one in load_pairs(tmp_path)} == {old.cert_id, new.cert_id}
+    assert forget_pairs(tmp_path, ()) == []  # what it opens may still be on its way
+    newest = load_pairs(tmp_path)[-1].cert_id
+    past = time.time() - 5 * 3600
+    os.utime(tmp_path / f"{newest}.pem", (past, past))
+    oldest = load_pairs(tmp_path)[0].cert_id
+    assert forget_pairs(tmp_path, {oldest}) == []
+    assert forget_pairs(tmp_path, ()) == [oldest]
+    assert [one.cert_id for one in load_pairs(tmp_path)] == [newest]
+
+
+def test_a_broken_file_is_named_with_what_to_do(tmp_path: Path):
+    (tmp_path / "rich-1.pem").write_text("nothing")
+    with pytest.raises(StateError, match=r"rich-1\.pem .* Restore it"):
+        load_pairs(tmp_path)
