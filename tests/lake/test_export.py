@@ -141,29 +141,6 @@ def test_a_tenant_that_is_gone_gets_no_more_hours(db: Database, settings: Settin
     assert export(db, settings).sealed == []
 
 
-def test_an_hour_asked_for_alone_is_written_again_and_no_other(
-    db: Database, settings: Settings
-) -> None:
-    lake.commit(db, settings, [lake.event(3), lake.event(2)])
-    export(db, settings)
-    before = (hour_bytes(settings), hour_row(db))
-    layout.hour_file(settings, lake.DOMAIN, HOUR).unlink()
-    lake.commit(db, settings, [lake.event(1, at=lake.NINE - timedelta(minutes=9))])
-
-    report = export(db, settings, hour=HOUR, only=True)
-
-    assert [(one.hour, one.rows, one.changed) for one in report.sealed] == [(HOUR, 2, False)]
-    assert hour_bytes(settings) == before[0]
-    assert hour_row(db)["digest"] == before[1]["digest"]
-    assert not layout.hour_file(settings, lake.DOMAIN, "2026-11-23T08").exists()
-
-
-def test_an_hour_nobody_was_watched_in_cannot_be_written(db: Database, settings: Settings) -> None:
-    lake.commit(db, settings, [lake.event(3)])
-
-    assert export(db, settings, hour="2026-01-01T00", only=True).sealed == []
-
-
 def test_a_late_event_replaces_the_hour_and_only_that(db: Database, settings: Settings) -> None:
     lake.commit(db, settings, [lake.event(1), lake.event(4000)])
     export(db, settings)
