@@ -42,7 +42,7 @@ JOURNAL = pa.schema(
         ("number", pa.int64()),
         *[
             (name, pa.string())
-            for name in ("at", "wall_at", "mailbox", "kind", "item", "action", "field")
+            for name in ("at", "wall_at", "mailbox", "kind", "item", "object", "action", "field")
         ],
         *[(name, pa.string()) for name in ("from_folder", "to_folder", "state")],
         ("bumped", pa.bool_()),
@@ -95,6 +95,7 @@ class Story:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     known: bool = True
+    streams: Sequence[str] = ("messages", "folders", "rules")
 
     def act(
         self,
@@ -197,6 +198,38 @@ class Story:
         self.events.append(row | columns)
         return self
 
+    def change(
+        self, action: str, at: float, *, about: str = "plans", state: str = "", **columns: Any
+    ) -> Story:
+        """Somebody did something to a folder or a rule; `state` is what it is like then."""
+        told = {"kind": "act", "object": about, "action": action, "field": "existence"}
+        gone = action.endswith("_deleted")
+        told |= {"state": "absent" if gone else state or f"name {len(self.rows)}"}
+        return self._row(
+            at, None, "aad-1", **({"observable": True, "bumped": False} | told | columns)
+        )
+
+    def poll(self, at: float, *, about: str | None = "plans", wall: float | None = None) -> Story:
+        """The tree showed a folder to the product; without `about` the rules were shown."""
+        field_name = "folder" if about else "rules"
+        told = {"kind": "served", "object": about, "action": "served", "field": field_name}
+        return self._row(at, wall, "aad-1", observable=True, bumped=False, **told)
+
+    def polled(
+        self, action: str, at: float, since: float, *, about: str = "plans", **columns: Any
+    ) -> Story:
+        """The product recorded a change that the poll at `at` showed and the one before did not."""
+        return self.event(
+            action,
+            at,
+            item=about,
+            basis="bounded",
+            observed=at,
+            earliest=since,
+            latest=at + 0.999999,
+            **({"object_kind": action.split("_")[0]} | columns),
+        )
+
     def gap(self, loss: str, from_at: float, to_at: float | None) -> Story:
         """A recorded gap of the mailbox."""
         self.gaps.append(
@@ -224,8 +257,9 @@ class Story:
             "reason": None,
             "watch_from": us(self.watch_from),
             "primed_at": us(self.primed_at),
+            "streams": list(self.streams),
         }
-        names = sorted({row["item"] for row in self.rows if row["item"]})
+        names = sorted({row[n] for row in self.rows for n in ("item", "object") if row[n]})
         tables = {
             "raw_journal": pa.Table.from_pylist(self.rows, schema=JOURNAL),
             "events_live": pa.Table.from_pylist(self.events, schema=EVENTS),

@@ -30,6 +30,7 @@ _COLUMNS = {
     "mailbox": "VARCHAR",
     "kind": "VARCHAR",
     "item": "VARCHAR",
+    "object": "VARCHAR",
     "action": "VARCHAR",
     "field": "VARCHAR",
     "from_folder": "VARCHAR",
@@ -92,7 +93,10 @@ def load(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
             f"the journal has holes or repeats: {rows} rows, numbers {least} to {most}; "
             "get it again, whole"
         )
-    items = connection.sql("SELECT DISTINCT item FROM raw_journal WHERE item IS NOT NULL")
+    items = connection.sql(
+        "SELECT item FROM raw_journal WHERE item IS NOT NULL "
+        "UNION SELECT object FROM raw_journal WHERE object IS NOT NULL"
+    )
     names = items.to_arrow_table()["item"].to_pylist()
     keys = pa.array([item_key(name) for name in names], pa.binary(16))
     table = pa.table({"item": pa.array(names, pa.string()), "item_key": keys})

@@ -1,7 +1,7 @@
 -- audit_journal: the journal's rows as the audit compares them.
 --
 -- reads    raw_journal          the journal as it came, times as text
---          item_keys            BLAKE2b-128 of each item id
+--          item_keys            BLAKE2b-128 of the id of each item, folder and rule
 -- gives    temp table journal; macros text_us, window_us
 -- used by  outlook_lake.lake.audit
 --
@@ -17,6 +17,7 @@ SELECT
     mailbox,
     kind,
     item_keys.item_key,
+    objects.item_key AS object_key,
     action,
     field,
     from_folder,
@@ -30,4 +31,5 @@ SELECT
     text_us(dates.modified) AS modified_us
 FROM raw_journal
 LEFT JOIN item_keys ON item_keys.item = raw_journal.item
+LEFT JOIN item_keys AS objects ON objects.item = raw_journal.object
 ORDER BY number;
