@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,8 +44,6 @@ MOST_GROWTH_MB = 64
 """What hostile bodies may hold at a time, and no more however long it lasts."""
 WARM_UP_S = 10.0
 MIB = 1 << 20
-EVIL = "evil"
-"""The message a stolen proof is used for."""
 DIGITS = slice(36, 144)
 """Of an id of `posting`: its running number."""
 
@@ -106,18 +103,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flood")
     parser.add_argument("--minutes", type=float, default=2.0, help="at the mean rate")
     parser.add_argument("--peak-minutes", type=float, default=1.0, help="at ten times that")
+    parser.add_argument("--users", type=int, default=100_000, help="subscribed mailboxes")
     given = parser.parse_args()
     began = time.monotonic()
     # A folder of a real disk: /tmp may lie in memory.
     with tempfile.TemporaryDirectory(prefix="drill-flood-", dir="/var/tmp") as folder:
-        figures = _drill(Path(folder), given.minutes * 60, given.peak_minutes * 60)
+        figures = _drill(Path(folder), given.minutes * 60, given.peak_minutes * 60, given.users)
     finish(minutes=round((time.monotonic() - began) / 60, 1), **figures)
     return 0 if _good(figures) else 1
 
 
-def _drill(home: Path, mean_s: float, peak_s: float) -> dict[str, Any]:
+def _drill(home: Path, mean_s: float, peak_s: float, users: int) -> dict[str, Any]:
     settings, port = Settings(home=home), free_ports(1, first=24_400)
-    mailboxes = Mailboxes(newest(ensure_keys(settings.keys)))
+    progress(f"subscribing {users:,} mailboxes")
+    mailboxes = Mailboxes(newest(ensure_keys(settings.keys)), users)
     captured = home / "captured"
     captured.write_bytes(mailboxes.post(1)[1])  # number 1: replayed, never counted
     ledger = Ledger()
@@ -127,7 +126,8 @@ def _drill(home: Path, mean_s: float, peak_s: float) -> dict[str, Any]:
     attacks = 0
     with receiver(home, port) as process, _landing(ledger, settings.staging):
         posts = _mixed(mailboxes)
-        _run(port, posts, MEAN_PER_S * 10, WARM_UP_S, ledger)
+        # Each mailbox once: what the receiver remembers of proofs belongs to no phase.
+        _run(port, mailboxes.fresh(100), users / WARM_UP_S, WARM_UP_S, ledger, a_post=100)
         before = worst = _resident(process.pid)
         for name, rate, seconds in phases:
             for beside in ("calm", "hostile"):
@@ -164,12 +164,19 @@ def _drill(home: Path, mean_s: float, peak_s: float) -> dict[str, Any]:
     }
 
 
-def _run(port: int, posts: Posts, per_s: float, seconds: float, ledger: Ledger) -> Tally:
+def _run(
+    port: int,
+    posts: Posts,
+    per_s: float,
+    seconds: float,
+    ledger: Ledger,
+    a_post: float = sum(SIZES) / len(SIZES),
+) -> Tally:
     """So many notifications a second for so long."""
     tally = _Counting(ledger)
     gc.collect()
     loop = OpenLoop(port, posts, tally)
-    uvloop.run(loop.run(per_s * len(SIZES) / sum(SIZES), seconds))
+    uvloop.run(loop.run(per_s / a_post, seconds))
     return tally
 
 

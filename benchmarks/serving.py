@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -40,7 +40,9 @@ def serving(
                 process.wait()
 
 
-def receiver(home: Path, port: int, **settings: object):  # type: ignore[no-untyped-def]
+def receiver(
+    home: Path, port: int, **settings: object
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The stand-alone receiver; settings as in `receiver.*`."""
     named = {f"OUTLOOK_LAKE_RECEIVER_{name.upper()}": str(v) for name, v in settings.items()}
     return serving(["outlook_lake.receiver"], home, port, named)

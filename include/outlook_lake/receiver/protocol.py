@@ -76,6 +76,8 @@ class Connection(HttpToolsProtocol):
         """Parts of the body that comes in."""
         self._held = 0
         self._flying = False
+        self._version: str | None = None
+        """Of the first request; no client changes it."""
         self._keep_alive = True
         self._began = 0.0
         self._touched = self.keeper.now
@@ -135,9 +137,9 @@ class Connection(HttpToolsProtocol):
             return
         if self._is_usual():
             self._began = time.monotonic()
-            self._keep_alive = (
-                self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-            )
+            if self._version is None:
+                self._version = self.parser.get_http_version()
+            self._keep_alive = self._version != "1.0" and self.parser.should_keep_alive()
             self._quick = []
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue

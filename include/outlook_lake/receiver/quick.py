@@ -8,7 +8,7 @@ record it makes is the same to the byte (a test compares them).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,7 +23,6 @@ MOST_REMEMBERED = 131_072
 """Subscriptions, about 700 bytes each. Only proven ones: forgeries cannot push them out."""
 
 _ID_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_=+/-"
-_LONGEST_ID = 512
 _SUBSCRIPTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHANGES = {
     change: f',"change":"{change}","item":"' for change in ("created", "updated", "deleted")
@@ -31,32 +30,27 @@ _CHANGES = {
 
 
 class _ResourceData(msgspec.Struct, gc=False):
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
 class _Item(msgspec.Struct, gc=False, rename="camel"):
     subscription_id: str
     client_state: str
     tenant_id: str
-    change_type: str
+    change_type: Literal["created", "updated", "deleted"]
     resource: str
     resource_data: _ResourceData
-    lifecycle_event: msgspec.Raw | None = None
-    encrypted_content: msgspec.Raw | None = None
+    lifecycle_event: None = None
+    encrypted_content: None = None
 
 
 class _Post(msgspec.Struct):
     value: list[_Item]
 
 
-class _Known(NamedTuple):
-    """What must be the same again, and how the record of such an item begins."""
-
-    tenant: str
-    subscription: str
-    mailbox: str
-    begins: str
-
+_Known = tuple[str, str, str, str]
+"""Tenant, subscription and the begin of the resource, which must be the same again; and how the
+record of such an item begins."""
 
 _decode = msgspec.json.Decoder(_Post).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -90,25 +84,16 @@ class Quick:
             found = known.get(item.client_state)
             if (
                 found is None
-                or found.tenant != item.tenant_id
-                or found.subscription != item.subscription_id
-                or found.mailbox != item.resource[6:42]
+                or found[0] != item.tenant_id
+                or found[1] != item.subscription_id
+                or not item.resource.startswith(found[2])
             ):
                 found = self._prove(item)
-            change = _CHANGES.get(item.change_type)
+                if found is None:
+                    return None
             id_ = item.resource_data.id
-            if (
-                found is None
-                or change is None
-                or item.resource[:6] != "Users/"
-                or item.resource[42:43] != "/"
-                or item.lifecycle_event is not None
-                or item.encrypted_content is not None
-                or not 0 < len(id_) <= _LONGEST_ID
-            ):
-                return None
             ids.append(id_)
-            made.append(f"{found.begins}{stamp}{change}{id_}{ends}")
+            made.append(f"{found[3]}{stamp}{_CHANGES[item.change_type]}{id_}{ends}")
         try:
             if "".join(ids).encode().translate(None, _ID_CHARACTERS):
                 return None
@@ -117,10 +102,11 @@ class Quick:
         return Sifted(record(b"n", f"[{','.join(made)}]".encode()), len(made), ())
 
     def _prove(self, item: _Item) -> _Known | None:
-        mailbox = item.resource[6:42]
+        resource = item.resource
+        mailbox = resource[6:42]
         if not item.tenant_id.isascii() or not _SUBSCRIPTION.fullmatch(item.subscription_id):
             return None
-        if item.resource[14:15] != "-" or not mailbox.isascii():
+        if resource[:6] != "Users/" or resource[14:15] != "-" or resource[42:43] != "/":
             return None
         proof = self._check(item.client_state, item.tenant_id, mailbox)
         if not isinstance(proof, Proof):
@@ -129,6 +115,6 @@ class Quick:
         begins = msgspec.json.encode(whole).decode().removesuffix("0}")
         if len(self._known) >= MOST_REMEMBERED:
             self._known.clear()
-        found = _Known(item.tenant_id, item.subscription_id, mailbox, begins)
+        found = (item.tenant_id, item.subscription_id, resource[:43], begins)
         self._known[item.client_state] = found
         return found
