@@ -190,7 +190,7 @@ class Control:
                 "change_type": s.change_type, "url": s.notification_url,
                 "lifecycle_url": s.lifecycle_url, "expires": iso_micros(s.expires),
                 "immutable": s.immutable, "dead": s.dead, "paused": s.paused,
-                "client_state": s.client_state,
+                "client_state": s.client_state, "certificate_id": s.certificate_id,
             }
             for s in world.subscriptions.values()
         ]  # fmt: skip
