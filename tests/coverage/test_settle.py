@@ -68,7 +68,7 @@ def test_silence_is_more_than_a_question_of_time(db, settings):
     miss(db, watch(db, START, proven=NOW), START, START + AN_HOUR, cause="silent", loss="timing")
 
     settle(db, settings)
-    assert gaps(db) == [("silent", "partial", "created_and_purged", "round")]
+    assert gaps(db) == [("silent", "partial", "changes", "round")]
 
 
 def test_a_partial_gap_says_in_words_what_is_lost_and_closing_twice_adds_nothing(db, settings):

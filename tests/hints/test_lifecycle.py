@@ -97,7 +97,7 @@ def test_a_removed_subscription_is_lost_where_it_last_lived_and_the_step_is_call
     row = one(db, subscription)
     assert (row.state, row.last_error) == ("lost", "removed")
     # Not where the removal was told: what was told last was true up to five minutes before.
-    assert gaps(db) == [("lapsed", "created_and_purged", HEARD - PROMPT_US, None)]
+    assert gaps(db) == [("lapsed", "changes", HEARD - PROMPT_US, None)]
     watched = one(db, mailbox)
     assert watched.round_reason == "removed"
     assert watched.round_wanted_at >= NOW
@@ -114,7 +114,7 @@ def test_what_graph_holds_back_is_asked_for_once_however_often_it_is_told(
 
     row = one(db, subscription)
     assert (row.state, row.reauthorize_at) == ("active", NOW)
-    assert gaps(db) == [("lapsed", "created_and_purged", HEARD - PROMPT_US, None)]
+    assert gaps(db) == [("lapsed", "changes", HEARD - PROMPT_US, None)]
     assert set(signals.called(db)) == {"t"}
 
 
@@ -136,7 +136,7 @@ def test_missed_is_a_gap_with_an_end_and_a_round_is_wanted(db: Database, setting
     landed = land(db, settings, "me")
 
     assert landed.called == set()  # the subscription is as it should be
-    assert gaps(db) == [("missed", "created_and_purged", NOW - UNDELIVERED_US, NOW)]
+    assert gaps(db) == [("missed", "changes", NOW - UNDELIVERED_US, NOW)]
     watched = one(db, mailbox)
     assert (watched.round_reason, watched.round_wanted_at >= NOW) == ("missed", True)
 

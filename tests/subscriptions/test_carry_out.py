@@ -140,7 +140,7 @@ async def test_one_that_graph_forgot_is_made_again_and_leaves_a_gap(company: Com
     assert {row.state for row in company.rows(mailbox)} == {"live"}
     holes = company.rows(gap)
     assert [(hole.cause, hole.loss, hole.state) for hole in holes] == [
-        ("lapsed", "created_and_purged", "open")
+        ("lapsed", "changes", "open")
     ] * 3
     # To the end of the second that Graph's Date names.
     until = company.began + 1_000_000

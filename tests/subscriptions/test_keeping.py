@@ -50,7 +50,7 @@ async def test_what_graph_holds_back_is_renewed_once_and_its_gap_ends(company: C
                     "mailbox_id": row.mailbox_id,
                     "from_at": long_ago,
                     "cause": "lapsed",
-                    "loss": "created_and_purged",
+                    "loss": "changes",
                     "state": "open",
                     "note": "asked",
                     "opened_at": 0,
@@ -92,7 +92,7 @@ async def test_one_removed_without_a_word_is_found_by_asking_and_made_again(comp
 
     assert counted(counts) == {"planned": 3, "recreated": 3}
     until = company.began + SECOND_US
-    assert gaps(company) == [("lapsed", "created_and_purged", "removed", proven, until)] * 3
+    assert gaps(company) == [("lapsed", "changes", "removed", proven, until)] * 3
     assert {row.round_reason for row in company.rows(mailbox)} == {"removed"}
 
 

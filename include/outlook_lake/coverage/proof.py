@@ -38,7 +38,7 @@ _BY_WITNESS = "state = 'open' AND cause IN ('witness', 'unavailable') AND " + _P
 
 _SILENT = text(
     # Nobody told of anything: that is more than a question of time.
-    "UPDATE gap SET loss = 'created_and_purged' "
+    "UPDATE gap SET loss = 'changes' "
     f"WHERE {_BY_ROUND} AND cause = 'silent' AND loss = 'timing'"
 )
 _FILL = (

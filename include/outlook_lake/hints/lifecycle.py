@@ -81,7 +81,7 @@ def act(connection: Connection, events: Mapping[tuple[str, str], int]) -> set[st
                     from_at=min(begun, at),
                     to_at=at,
                     cause="missed",
-                    loss="created_and_purged",
+                    loss="changes",
                     note="missed",
                 )
                 want_round(connection, row.mailbox_id, now, "missed")

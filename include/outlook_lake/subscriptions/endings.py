@@ -96,6 +96,6 @@ def _open(connection: Connection, row: Any, why: str, from_at: int) -> None:
         row.mailbox_id,
         from_at=from_at,
         cause="silent" if silent else "lapsed",
-        loss="timing" if silent else "created_and_purged",
+        loss="timing" if silent else "changes",
         note=why,
     )

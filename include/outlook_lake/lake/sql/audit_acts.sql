@@ -189,6 +189,15 @@ SELECT
             AND chain_of NOT IN ('birth', 'death')
             AND (chain_of <> 'folder' OR net = 'none')
             AND shown_wall_us - wall_us <= window_us() AS is_overtaken,
+    -- The same however long it took: what a later act hid before anybody looked.
+    net <> 'some' AND previous_wall_us IS NOT NULL
+        OR next_wall_us IS NOT NULL
+        OR chain_of <> 'birth'
+            AND coalesce(shown_state, 'absent') = 'absent'
+            AND purge_wall_us IS NOT NULL
+        OR birth_action IS NOT NULL
+            AND chain_of NOT IN ('birth', 'death')
+            AND (chain_of <> 'folder' OR net = 'none') AS is_hidden,
     birth_action IS NOT NULL
         AND coalesce(shown_state, 'absent') = 'absent'
         AND number <= last_purge_number

@@ -17,7 +17,7 @@ SELECT
               AND act.at_us BETWEEN gap.from_us AND coalesce(gap.to_us, act.at_us)
               AND (
                   gap.loss = 'all'
-                  OR gap.loss = 'changes' AND act.chain_of <> 'birth'
+                  OR gap.loss = 'changes' AND act.chain_of <> 'birth' AND act.is_hidden
                   OR gap.loss IN ('changes', 'created_and_purged')
                       AND act.birth_us >= gap.from_us
                       AND act.last_purge_us <= coalesce(gap.to_us, act.last_purge_us)
