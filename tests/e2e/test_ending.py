@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.demo import RunningDemo, ended_run, eventually, task_states
+from tests.support.demo import READS_S, RunningDemo, ended_run, eventually, task_states
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
@@ -34,6 +35,7 @@ def test_a_tenant_is_disconnected_after_a_person_approved_and_stays_so(demo: Run
     assert "| subscriptions at Graph | 20 | removed |" in asked[0]["body"]
     assert len(demo.stage.simulator.call("GET", "/simulator/subscriptions")["subscriptions"]) == 20
 
+    time.sleep(READS_S)
     answer = {"chosen_options": ["Approve"], "params_input": {}}
     path = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
     api.call("PATCH", path, answer)

@@ -24,6 +24,10 @@ from outlook_lake.demo.screen import Screen
 from outlook_lake.demo.stage import Stage
 from outlook_lake.settings import Settings
 
+READS_S = 3.0
+"""Nobody approves at once: Airflow 3.3 takes an answer that comes while the asking task is still
+going to sleep for a failure, and asks again."""
+
 
 class RunningDemo:
     """`stage` sees the demo's home and APIs; it started none of the demo's parts."""
