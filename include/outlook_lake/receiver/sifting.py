@@ -23,6 +23,9 @@ __all__ = ["MalformedPostError", "Sifted", "TooManyItemsError", "sift"]
 MOST_ITEMS = 5000
 """Per POST. Graph's own limit is not documented; 1 MiB holds about 1,100 real items."""
 
+MOST_COMMAS = 16 * MOST_ITEMS
+"""Counted before anything is decoded: a third of a million empty items take 0.2 s."""
+
 MOST_CIPHERTEXT = 64 * 1024
 """Characters of base64; a message with 500 recipients fits."""
 MOST_TOKENS = 8
@@ -117,12 +120,15 @@ def sift(body: bytes, keyring: Keyring, received_at: int, vouched_since: int | N
     Raises MalformedPostError or TooManyItemsError when the POST as a whole cannot be.
     """
     items: Sequence[_Item | None]
+    if body.count(b",") > MOST_COMMAS:
+        raise TooManyItemsError
     try:
         post = _posts.decode(body)
         items, vouchers = post.value, post.validation_tokens
     except _UNREADABLE:
         # Malformed, or only one item is: a field of a wrong type, half a surrogate pair.
-        body = _HALF_A_PAIR.sub(rb"\\ufffd", body)
+        if b"\\ud" in body or b"\\uD" in body:
+            body = _HALF_A_PAIR.sub(rb"\\ufffd", body)
         items, vouchers = _decode_singly(body)
     if len(items) > MOST_ITEMS:
         raise TooManyItemsError
