@@ -70,6 +70,7 @@ def main() -> int:
         crashes=sum(one["crashes"] for one in played),
         differences=wrong,
         excused=excused,
+        **{kind: sum(_count(one, kind) for one in played) for kind in ("folders", "rules")},
         failed_seeds=[one["seed"] for one in played if one["differences"]],
         unplayed=len(numbers) - len(played),
         minutes=round((time.monotonic() - began) / 60, 1),
@@ -104,6 +105,11 @@ def _one(shared: Any, number: int, folder: Path) -> dict[str, Any]:
             "error": f"{type(error).__name__}: {error}"[:300],
         }
     return played
+
+
+def _count(played: dict[str, Any], kind: str) -> int:
+    """How many acts on folders or rules the audit judged."""
+    return int(played["verdict"].get(kind, {}).get("journal", 0))
 
 
 def _line(result: dict[str, Any], done: int, of: int, began: float) -> str:

@@ -69,6 +69,7 @@ class Person:
     sent: set[str] = field(default_factory=set)
     drafts: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
 
 
 class SeedRun:
@@ -179,28 +180,52 @@ class SeedRun:
             if self._did(person, None, "send", draft=draft):
                 person.items.append(draft)
                 person.sent.add(draft)
-        elif choice < 0.5:
+        elif choice < 0.55:
             self._tidy(person)
         else:
             self._mark(person, dice.choice(person.items))
 
     def _tidy(self, person: Person) -> None:
-        """Folders come, are filled, and go, some with all that is in them; rules likewise."""
+        """Folders come, are filled, and go, some with all that is in them; rules likewise.
+
+        Many of them between two polls: what nobody could see then the audit excuses by name.
+        """
         dice = self.dice
         choice = dice.random()
-        if choice < 0.3 or not person.folders:
-            self._did(person, person.folders, "create_folder", name=f"Folder {dice.random()}")
-        elif choice < 0.6:
+        if choice < 0.25:
+            self._rule(person)
+        elif choice < 0.45 or not person.folders:
+            inside = {"parent": dice.choice(person.folders)} if person.folders else {}
+            more = inside if dice.random() < 0.3 else {}
+            name = f"Folder {dice.random()}"
+            self._did(person, person.folders, "create_folder", name=name, **more)
+        elif choice < 0.65:
             folder = dice.choice(person.folders)
             self._did(person, None, "move", item=dice.choice(person.items), to=folder)
         elif choice < 0.75:
             folder = person.folders.pop(dice.randrange(len(person.folders)))
             self._did(person, None, "delete_folder", folder=folder, hard=dice.random() < 0.5)
         elif choice < 0.9:
+            # Some names come again: there and back leaves nothing to see.
+            name = f"New {dice.choice((dice.random(), 1, 2))}"
             folder = dice.choice(person.folders)
-            self._did(person, None, "rename_folder", folder=folder, name=f"New {dice.random()}")
+            self._did(person, None, "rename_folder", folder=folder, name=name)
         else:
-            self._did(person, None, "create_rule", name="A rule")
+            to = dice.choice(("archive", "inbox", "deleteditems", *person.folders))
+            self._did(person, None, "move_folder", folder=dice.choice(person.folders), to=to)
+
+    def _rule(self, person: Person) -> None:
+        dice = self.dice
+        choice = dice.random()
+        if choice < 0.4 or not person.rules:
+            self._did(person, person.rules, "create_rule", name=f"Rule {dice.random()}")
+        elif choice < 0.8:
+            rule = dice.choice(person.rules)
+            enabled = dice.random() < 0.5
+            self._did(person, None, "update_rule", rule=rule, enabled=enabled)
+        else:
+            rule = person.rules.pop(dice.randrange(len(person.rules)))
+            self._did(person, None, "delete_rule", rule=rule)
 
     def _mark(self, person: Person, item: str) -> None:
         dice = self.dice
