@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from typer.testing import CliRunner
 
+from outlook_lake.cli import app
 from outlook_lake.errors import StateError
+from outlook_lake.settings import Settings
+from outlook_lake.state.database import Database
 from outlook_lake.tenants.encryption import ensure_pairs, forget_pairs, load_pairs, make_pair
 
 
@@ -42,3 +47,19 @@ def test_a_broken_file_is_named_with_what_to_do(tmp_path: Path):
     (tmp_path / "rich-1.pem").write_text("nothing")
     with pytest.raises(StateError, match=r"rich-1\.pem .* Restore it"):
         load_pairs(tmp_path)
+
+
+def test_an_operator_makes_another_pair_and_retires_none(tmp_path: Path):
+    home = {"OUTLOOK_LAKE_HOME": str(tmp_path / "home")}
+    settings = Settings.load(home)
+    Database.open(settings).close()
+    first = make_pair(settings.keys / "rich")
+    runner = CliRunner(env=home)
+    done = runner.invoke(app, ["keys", "rotate", "--rich", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["pairs"]
+    assert [(row["cert_id"] == first.cert_id, row["state"]) for row in rows] == [
+        (True, "opens"),
+        (False, "encrypts"),
+    ]
+    assert runner.invoke(app, ["keys", "retire", first.cert_id, "--rich"]).exit_code == 2

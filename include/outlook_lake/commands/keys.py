@@ -1,4 +1,4 @@
-"""`outlook-lake keys`: the keys that prove notifications, and their rotation."""
+"""`outlook-lake keys`: the keys that prove notifications or open rich ones; their rotation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from outlook_lake.receiver.client_state import ensure_keys, newest
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
 from outlook_lake.state.tables import subscription
+from outlook_lake.tenants.encryption import load_pairs, make_pair
 
 __all__ = ["keys"]
 
@@ -33,6 +34,9 @@ class Verb(Enum):
 def keys(
     verb: Annotated[Verb, typer.Argument(help="What to do.")] = Verb.list,
     key_id: Annotated[str | None, typer.Argument(help="Which key to retire.")] = None,
+    rich: Annotated[
+        bool, typer.Option("--rich", help="The key pairs of rich notifications instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List, rotate or retire the keys that sign `clientState`, the proof of a notification.
@@ -41,9 +45,15 @@ def keys(
     `retire` moves the subscriptions of a key to the newest one at the next run of
     `subscriptions`; daily maintenance takes the key away when nothing needs it any more.
 
+    With `--rich` the same for the key pairs that rich notifications are encrypted for: the next
+    run of `subscriptions` moves all of them to the newest pair, so that none has to be retired.
+
     Example: outlook-lake keys rotate
     """
     settings = home_that_exists()
+    if rich:
+        _pairs(settings, verb, as_json)
+        return
     if (key_id is None) == (verb is Verb.retire):
         raise UsageError(
             "name the key: outlook-lake keys retire KEY_ID"
@@ -70,21 +80,53 @@ def keys(
         say(told)
 
 
-def _rows(settings: Settings) -> list[dict[str, Any]]:
-    """The keys, oldest first, with how many living subscriptions each one signed."""
+def _pairs(settings: Settings, verb: Verb, as_json: bool) -> None:
+    folder = settings.keys / "rich"
+    if verb is Verb.retire:
+        raise UsageError(
+            "key pairs need no retiring: after `outlook-lake keys rotate --rich` the next run of "
+            "`subscriptions` moves everything to the new one"
+        )
+    made = make_pair(folder) if verb is Verb.rotate else None
+    used = _used(settings, subscription.c.cert_id)
+    pairs = load_pairs(folder)
+    rows = [
+        {
+            "cert_id": pair.cert_id,
+            "created_at": pair.made_at.replace(microsecond=0),
+            "state": "encrypts" if pair is pairs[-1] else "opens",
+            "subscriptions": used.get(pair.cert_id, 0),
+        }
+        for pair in pairs
+    ]
+    if as_json:
+        answer({"pairs": rows})
+        return
+    table(
+        "key pairs", ("pair", "made", "state", "subscriptions"), [(*row.values(),) for row in rows]
+    )
+    if made is not None:
+        say(f"{made.cert_id} is used from the next run of `subscriptions` on")
+
+
+def _used(settings: Settings, column: Any) -> dict[str, int]:
+    """How many living subscriptions use each key."""
     db = Database.open(settings)
     try:
         with db.read() as connection:
-            used = {
-                row.key_id: row.count
-                for row in connection.execute(
-                    select(subscription.c.key_id, func.count().label("count"))
-                    .where(subscription.c.state.in_(("active", "creating")))
-                    .group_by(subscription.c.key_id)
-                )
-            }
+            rows = connection.execute(
+                select(column.label("name"), func.count().label("count"))
+                .where(subscription.c.state.in_(("active", "creating")))
+                .group_by(column)
+            )
+            return {row[0]: row[1] for row in rows}
     finally:
         db.close()
+
+
+def _rows(settings: Settings) -> list[dict[str, Any]]:
+    """The keys, oldest first, with how many living subscriptions each one signed."""
+    used = _used(settings, subscription.c.key_id)
     held = ensure_keys(settings.keys)
     signs = newest(held).key_id
     return [

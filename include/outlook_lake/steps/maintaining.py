@@ -8,16 +8,31 @@ from sqlalchemy import select
 
 from outlook_lake import clock
 from outlook_lake.application import Application
+from outlook_lake.hints.rich import forget_old
 from outlook_lake.lake.maintain import maintain as tidy
 from outlook_lake.receiver import rotation
 from outlook_lake.state.tables import subscription
+from outlook_lake.tenants.encryption import forget_pairs
 
 __all__ = ["maintain"]
 
 
 def maintain(app: Application) -> dict[str, Any]:
     """Landed segments, orphans, sealed batches past their keep, keys; returns counts."""
-    return {**tidy(app.db, app.settings), "keys_forgotten": len(_forget_keys(app))}
+    forget_old(app.db)
+    forgotten = len(_forget_keys(app)) + len(_forget_pairs(app))
+    return {**tidy(app.db, app.settings), "keys_forgotten": forgotten}
+
+
+def _forget_pairs(app: Application) -> list[str]:
+    """Key pairs no living subscription is encrypted for; what comes late is looked at."""
+    used = select(subscription.c.cert_id).where(
+        subscription.c.state.in_(("active", "creating")), subscription.c.cert_id.is_not(None)
+    )
+    with app.db.read() as connection:
+        return forget_pairs(
+            app.settings.keys / "rich", {str(name) for name in connection.scalars(used.distinct())}
+        )
 
 
 def _forget_keys(app: Application) -> list[str]:

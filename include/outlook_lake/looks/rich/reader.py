@@ -35,7 +35,7 @@ AGAIN_S = 2.0
 """Machine time between two readings of the key files for certificates nobody knows."""
 STAGE = "rich"
 
-Wanted = list[tuple[DueHint, list[Sealed]]]
+Outcome = State | Unusable | None
 
 
 class RichReader:
@@ -52,7 +52,7 @@ class RichReader:
         self._keys = PrivateKeys({}, {})
         self._loaded_at = float("-inf")  # monotonic seconds
 
-    def state(self, sealed: Sequence[Sealed]) -> State | Unusable | None:
+    def state(self, sealed: Sequence[Sealed]) -> Outcome:
         """The youngest state among what came of one item; None when that cannot be told."""
         try:
             opened = []
@@ -80,6 +80,15 @@ class RichReader:
             {pair.cert_id: pair.private for pair in pairs},
             {pair.thumbprint: pair.private for pair in pairs},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    lease: Lease
+    hint: DueHint
+    sealed: list[Sealed]
+    reader: RichReader
+    decoder: Decoder
 
 
 @dataclass(slots=True)
@@ -112,76 +121,78 @@ async def pushed_states(
     taken = await asyncio.to_thread(waiting.take, db, keys)
     if not taken:
         return pushed
+    jobs = _jobs(readers, decoders, leases, hints, taken, pushed)
+    outcomes = await _in_threads(jobs)
     sizes: Counter[str] = Counter()
-    for lease in leases:
-        reader, decoder = readers.get(lease.tenant_id), decoders.get(lease.tenant_id)
-        if reader is None or decoder is None:
-            continue
-        wanted = _wanted(lease, hints, taken, pushed)
-        states = await _in_threads(reader, wanted)
-        done: set[bytes] = set()
-        for (hint, sealed), state in zip(wanted, states, strict=True):
-            if isinstance(state, Unusable):
-                pushed.unusable[state.reason] += 1
-                sizes[state.reason] += sum(one.size for one in sealed)
-            elif state is None:
-                pushed.doubted += 1
-            else:
-                _take_row(pushed, decoder, lease, hint, state)
-                done.add(hint.item_key)
-        if done:
-            kept = [hint for hint in hints.pop(lease.mailbox_id) if hint.item_key not in done]
-            if kept:
-                hints[lease.mailbox_id] = kept
+    done: dict[int, set[bytes]] = {}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, Unusable):
+            pushed.unusable[outcome.reason] += 1
+            sizes[outcome.reason] += sum(one.size for one in job.sealed)
+        elif outcome is None:
+            pushed.doubted += 1
+        else:
+            _take_row(pushed, job, outcome)
+            done.setdefault(job.lease.mailbox_id, set()).add(job.hint.item_key)
+    for mailbox_id, keys_done in done.items():
+        kept = [hint for hint in hints.pop(mailbox_id) if hint.item_key not in keys_done]
+        if kept:
+            hints[mailbox_id] = kept
     await _count(db, pushed.unusable, sizes)
     return pushed
 
 
-def _wanted(
-    lease: Lease,
+def _jobs(
+    readers: Mapping[str, RichReader],
+    decoders: Mapping[str, Decoder],
+    leases: Sequence[Lease],
     hints: Mapping[int, list[DueHint]],
     taken: Mapping[tuple[int, bytes], list[Sealed]],
     pushed: Pushed,
-) -> Wanted:
-    wanted: Wanted = []
-    for hint in hints.get(lease.mailbox_id, ()):
-        sealed = taken.get((lease.mailbox_id, hint.item_key))
-        if sealed is None:
+) -> list[_Job]:
+    """What is worth opening."""
+    jobs: list[_Job] = []
+    for lease in leases:
+        reader, decoder = readers.get(lease.tenant_id), decoders.get(lease.tenant_id)
+        if reader is None or decoder is None:
             continue
-        if is_told_whole(hint, sealed):
-            wanted.append((hint, sealed))
-        else:
-            pushed.doubted += 1
-    return wanted
+        for hint in hints.get(lease.mailbox_id, ()):
+            sealed = taken.get((lease.mailbox_id, hint.item_key))
+            if sealed is None:
+                continue
+            if is_told_whole(hint, sealed):
+                jobs.append(_Job(lease, hint, sealed, reader, decoder))
+            else:
+                pushed.doubted += 1
+    return jobs
 
 
-async def _in_threads(reader: RichReader, wanted: Wanted) -> list[State | Unusable | None]:
-    some = [wanted[start::THREADS] for start in range(THREADS)]
+async def _in_threads(jobs: Sequence[_Job]) -> list[Outcome]:
     parts = await asyncio.gather(
-        *(
-            asyncio.to_thread(lambda part: [reader.state(sealed) for _, sealed in part], part)
-            for part in some
-            if part
-        )
+        *(asyncio.to_thread(_open_all, jobs[start::THREADS]) for start in range(THREADS))
     )
-    found: list[State | Unusable | None] = [None] * len(wanted)
+    outcomes: list[Outcome] = [None] * len(jobs)
     for start, part in enumerate(parts):
-        found[start::THREADS] = part
-    return found
+        outcomes[start::THREADS] = part
+    return outcomes
 
 
-def _take_row(pushed: Pushed, decoder: Decoder, lease: Lease, hint: DueHint, state: State) -> None:
-    rows = pushed.rows.setdefault(lease.mailbox_id, [])
-    people = pushed.people.setdefault(lease.mailbox_id, {})
+def _open_all(jobs: Sequence[_Job]) -> list[Outcome]:
+    return [job.reader.state(job.sealed) for job in jobs]
+
+
+def _take_row(pushed: Pushed, job: _Job, state: State) -> None:
+    mailbox_id = job.lease.mailbox_id
+    rows = pushed.rows.setdefault(mailbox_id, [])
     rows.append(
-        decoder.row(
-            lease,
+        job.decoder.row(
+            job.lease,
             state.message,
-            people,
+            pushed.people.setdefault(mailbox_id, {}),
             ordinal=len(rows),  # before every look of this turn
             seen_at=state.known_by,
             sighting="rich",
-            hint=hint.columns,
+            hint=job.hint.columns,
         )
     )
     pushed.answered += 1
