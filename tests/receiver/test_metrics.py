@@ -78,7 +78,7 @@ def names_of(page: str) -> set[str]:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Every name a receiver shows."""
     home = tmp_path_factory.mktemp("shown")
-    with running(home) as receiver:
+    with running(home, ship_to=f"file://{home}/store") as receiver:
         page = receiver.get("/metrics").body.decode()
     return set(re.findall(rf"^# TYPE {PREFIX}([a-z_]+) ", page, re.MULTILINE))
 

@@ -21,6 +21,8 @@ from airflow.sdk import Asset, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from outlook_lake.airflow.window import Window
+from outlook_lake.errors import StorageError
+from outlook_lake.receiver.shipping import Store
 from outlook_lake.settings import Settings
 
 __all__ = ["WorkWaitingTrigger", "doorbell", "draining"]
@@ -85,6 +87,7 @@ class _Bell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.window = Window(settings)
+        self._store: Store | None = None
 
     def look(self) -> dict[str, int]:
         """How many segments wait, also dead receivers'; 1 for due hints and for wanted rounds."""
@@ -93,6 +96,7 @@ class _Bell:
         waiting = {
             "segments": _count(self.settings.staging / "ready"),
             "abandoned": _abandoned(self.settings.staging / "open"),
+            "shipped": self._shipped(),
             "due": self._due(),
             "rounds": self._rounds(),
         }
@@ -101,6 +105,18 @@ class _Bell:
     def _everyone_drains(self) -> bool:
         lanes = range(self.settings.stream.lanes)
         return all(_is_locked(_lane_lock(self.settings, lane)) for lane in lanes)
+
+    def _shipped(self) -> int:
+        """How many segments wait in the object store, where receivers ship to one."""
+        url = self.settings.receiver.ship_to
+        if not url:
+            return 0
+        try:
+            self._store = self._store or Store(url)
+            return len(self._store.names())
+        except StorageError as error:
+            log.error("%s", error)
+            return 0
 
     def _due(self) -> int:
         """1 when a hint is due that a drain could take; 0 also while there is no database."""

@@ -30,6 +30,7 @@ from outlook_lake.receiver.segments import (
     ready_segments,
     take_abandoned,
 )
+from outlook_lake.receiver.shipping import collect
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.kinds import OF_CHANGE, item_key
@@ -94,6 +95,8 @@ def land(db: Database, settings: Settings, owner: str) -> Landed:
     """Land every closed segment there is; returns at once when another process is landing."""
     staging = settings.staging
     landed = Landed()
+    if settings.receiver.ship_to:
+        _collect(settings)
     take_abandoned(staging)
     waiting = ready_segments(staging)
     if not waiting:
@@ -104,6 +107,14 @@ def land(db: Database, settings: Settings, owner: str) -> Landed:
                 break
             _land_some(db, settings, waiting[start : start + SEGMENTS_AT_ONCE], landed)
     return landed
+
+
+def _collect(settings: Settings) -> None:
+    try:
+        collect(settings.receiver.ship_to, settings.staging)
+    except StorageError as error:
+        # What is here already can be landed meanwhile; the rest waits in the store.
+        log.error("shipped segments are left waiting: %s", error)
 
 
 def _land_some(db: Database, settings: Settings, paths: Sequence[Path], landed: Landed) -> None:

@@ -37,6 +37,7 @@ from outlook_lake.receiver.pulse import Pulse
 from outlook_lake.receiver.quarantine import Quarantine, quarantine_record
 from outlook_lake.receiver.quick import Quick
 from outlook_lake.receiver.segments import Quarantined, ready_folder
+from outlook_lake.receiver.shipping import Shipper
 from outlook_lake.receiver.sifting import MalformedPostError, TooManyItemsError, sift
 from outlook_lake.receiver.writer import SegmentWriter, receiver_id
 from outlook_lake.settings import Settings
@@ -51,6 +52,8 @@ TICK_S = 0.25
 BEAT_S = 1.0
 QUARANTINE_S = 2.0
 """Counts of what was refused reach the disk this often (machine time)."""
+SHIP_S = 10.0
+"""How long a graceful stop waits for the object store (machine time)."""
 STAMP_S = 0.001
 LOOK_S = 1.0
 """The page of metrics waits so long for a staging folder that does not answer."""
@@ -92,6 +95,9 @@ class Intake:
             on_trouble=self.interrupt,
             on_commit=self.metrics.observe_commit,
         )
+        self._shipper: Shipper | None = None
+        if settings.receiver.ship_to:
+            self._shipper = Shipper(settings.staging, settings.receiver.ship_to)
         self._ticking: asyncio.Task[None] | None = None
         self._full = False
         self._clock_lost = False
@@ -102,6 +108,8 @@ class Intake:
         """Start committing; the first look at the disk decides whether `ready` says so."""
         self._committer.start()
         self._ticking = asyncio.create_task(self._tick(), name="receiver-tick")
+        if self._shipper is not None:
+            self._shipper.start()
 
     async def shutdown(self) -> None:
         """Store what waits and close the open segment."""
@@ -109,6 +117,8 @@ class Intake:
             self._ticking.cancel()
             self._store_quarantine()
             await self._committer.stop()
+            if self._shipper is not None:
+                await asyncio.to_thread(self._shipper.stop, SHIP_S)
             with suppress(_ClockUnreadableError):
                 await self._heartbeat.stop(_now())
 
@@ -162,6 +172,8 @@ class Intake:
         }
         if self.connections is not None:
             now["connections"] = self.connections()
+        if self._shipper is not None:
+            now["shipping_ok"] = int(self._shipper.trouble is None)
         with suppress(TimeoutError, OSError):
             looking = asyncio.to_thread(os.listdir, ready_folder(self._staging))
             now["backlog_segments"] = len(await asyncio.wait_for(looking, LOOK_S))

@@ -65,6 +65,9 @@ class ReceiverSettings:
     )
     segment_age_s: float = knob(0.5, "s machine", "an open segment is closed at this age", low=0.01)
     segment_bytes: int = knob(8 << 20, "bytes", "an open segment is closed at this size", low=1024)
+    ship_to: str = knob(
+        "", "URL", "closed segments go to this object store (abfs://…); empty = a shared disk"
+    )
     notification_url: str = knob(
         "", "URL", "public https address Graph posts to; the demo sets its own"
     )
