@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from outlook_lake.hints.land import land
+from outlook_lake.hints.rich import take
 from outlook_lake.settings import Settings
+from outlook_lake.state.kinds import item_key
 from outlook_lake.tenants.encryption import make_pair
 from tests.support.seeds import differences
 from tests.support.stage import Stage, stage
@@ -146,6 +149,28 @@ def test_a_private_key_that_is_gone_costs_looks_and_no_event(alive: Stage):
     assert alive.run("subscriptions")["renewed"] == 3  # for a new certificate
     alive.act(1, "receive", to=[alive.address(1)])
     assert alive.settle()["pushed"] == 1
+    assert differences(alive.audit()) == 0
+
+
+def test_a_worker_that_dies_with_the_ciphertext_in_its_hands_loses_a_short_cut_only(alive: Stage):
+    mail = alive.act(0, "receive", to=[alive.address(0)])["item"]
+    alive.wait_delivered()
+    time.sleep(0.5)
+    with alive.app() as app:
+        land(app.db, app.settings, "dies")
+        assert len(take(app.db, {n: [item_key(mail)] for n in (1, 2, 3)})) == 1
+    counts = alive.settle()
+    assert (counts["looks"], counts["pushed"], counts["events"]) == (1, 0, 1)
+    assert differences(alive.audit()) == 0
+
+
+def test_a_read_toggle_soon_after_is_looked_at_and_not_counted_as_saved(alive: Stage):
+    mail = alive.act(0, "receive", to=[alive.address(0)])["item"]
+    alive.settle()
+    alive.advance("PT1M")
+    alive.act(0, "read", item=mail)
+    counts = alive.settle()
+    assert (counts["looks"], counts["pushed"], counts["events"]) == (1, 0, 1)
     assert differences(alive.audit()) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -91,6 +92,21 @@ def test_a_new_signing_key_is_fetched_when_a_token_names_it():
     issuer.rotate("second")
     check.check(issuer.token())
     check.check(issuer.token(2, kid="first"))  # still published
+
+
+def test_threads_that_come_at_once_wait_for_one_fetch():
+    fetched = []
+
+    def slowly() -> bytes:
+        fetched.append(1)
+        time.sleep(0.1)
+        return ISSUER.document()
+
+    check = TokenCheck(SigningKeys(slowly), TENANT, CLIENT, "global")
+    with ThreadPoolExecutor(4) as threads:
+        for waiting in [threads.submit(check.check, ISSUER.token(v)) for v in (1, 2, 1, 2)]:
+            waiting.result()
+    assert len(fetched) == 1
 
 
 def test_unknown_key_ids_cause_one_fetch_and_no_storm():

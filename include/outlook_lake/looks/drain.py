@@ -182,7 +182,6 @@ class Drain:
         hints = await asyncio.to_thread(due_hints, self.db, held)
         decoders = {tenant_id: decoder for tenant_id, (_, decoder) in self.tenants.items()}
         pushed = await pushed_states(self.db, self.rich, decoders, held, hints)
-        self.drained.pushed += pushed.answered
         self.drained.looks += sum(len(some) for some in hints.values())
         by_tenant: dict[str, list[Lease]] = {}
         for lease in held:
@@ -201,6 +200,8 @@ class Drain:
         total = Applied()
         for batch in _in_batches(observed, self.settings.stream.apply_rows):
             total.add(await asyncio.to_thread(self._applier.apply, batch))
+        # What apply put off is looked at next: those states saved nothing.
+        self.drained.pushed += max(0, pushed.answered - total.postponed)
         self.drained.applied.add(total)
         return total
 

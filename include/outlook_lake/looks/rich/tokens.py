@@ -10,6 +10,7 @@ are first needed and when a token names an unknown one, at most every 30 seconds
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ Fetch = Callable[[], bytes]
 
 
 class SigningKeys:
-    """The public keys of one login host. Safe for several threads: at worst fetched twice."""
+    """The public keys of one login host; for several threads, which wait for one fetch."""
 
     def __init__(self, fetch: Fetch, again_s: float = AGAIN_S) -> None:
         self._fetch = fetch
@@ -64,15 +65,17 @@ class SigningKeys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = float("-inf")  # monotonic seconds
         self._reached = False
+        self._lock = threading.Lock()
 
     def key(self, kid: str) -> jwt.PyJWK:
         """The key of this id. Raises Unusable."""
-        now = time.monotonic()
-        known = self._keys.get(kid)
-        if now - self._asked_at > (self._again_s if known is None else LIFE_S):
-            self._asked_at = now
-            self._refresh()
+        with self._lock:
+            now = time.monotonic()
             known = self._keys.get(kid)
+            if now - self._asked_at > (self._again_s if known is None else LIFE_S):
+                self._asked_at = now
+                self._refresh()
+                known = self._keys.get(kid)
         if known is None:
             raise Unusable("token_unknown_key" if self._reached else "token_keys_unreachable")
         return known
