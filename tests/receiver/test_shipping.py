@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from outlook_lake.errors import StorageError
-from outlook_lake.receiver.segments import SUFFIX, read_segment, ready_segments
-from outlook_lake.receiver.shipping import Shipper, Store, collect
+from outlook_lake.receiver.append_blob import AppendBlobWriter, OpenBlobs
+from outlook_lake.receiver.segments import SUFFIX, read_segment, ready_segments, record
+from outlook_lake.receiver.shipping import Shipper, Store, collect, collect_open
 from tests.support.ports import free_port
 from tests.support.receiver import item, key_of, landed, post_of, running, settings_of
 
@@ -39,7 +40,7 @@ def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         pytest.skip("azurite-blob is not installed; a folder and memory stand for the store")
     port = free_port()
     command = [binary, "--blobPort", str(port), "--location", str(tmp_path / "az"), "--silent"]
-    process = subprocess.Popen([*command, "--skipApiVersionCheck"])
+    process = subprocess.Popen([*command, "--skipApiVersionCheck", "--disableTelemetry"])
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -167,6 +168,80 @@ def test_a_store_that_comes_back_gets_everything(tmp_path: Path) -> None:
 
     [name] = Store(f"file://{blocked}").names()
     assert [one.item for one in read_segment(blocked / "ready" / name).notifications] == ["one"]
+
+
+@pytest.mark.slow
+def test_a_receiver_without_a_disk_writes_to_append_blobs(tmp_path: Path, azurite: str) -> None:
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    home, workers = tmp_path / "home", tmp_path / "workers"
+    blobs = {"ship_to": azurite, "open_segment": "append_blob", "segment_age_s": 30}
+    with running(home, **blobs) as receiver:
+        key = key_of(home)
+        for name in ("killed-one", "killed-two"):
+            assert receiver.post(post_of(item(key, name))).status == 202
+        receiver.kill()
+    with running(home, **{**blobs, "segment_age_s": 0.2}) as receiver:
+        assert receiver.post(post_of(item(key, "closed"))).status == 202
+        receiver.stop()
+        assert "staging cannot be written" not in receiver.log()
+        assert "blob.core" not in receiver.log() and "devstoreaccount1" not in receiver.log()
+
+    assert not list(home.rglob(f"*{SUFFIX}"))
+    assert collect_open(azurite, settings_of(workers).staging) == 1
+    assert landed(workers).items() == ["closed"]
+    left = OpenBlobs(azurite, abandoned_s=0)
+    [name] = left.names()
+    with left.taking(name) as data:
+        assert data is not None
+        path = segment(settings_of(workers).staging, "left", data)
+    read = read_segment(path)
+    assert [one.item for one in read.notifications] == ["killed-one", "killed-two"]
+    assert (read.footer, read.torn_bytes) == (None, 0)
+    assert left.names() == []
+
+
+@pytest.mark.slow
+def test_a_sleeper_whose_blob_was_taken_answers_503_then_opens_another(
+    tmp_path: Path, azurite: str
+) -> None:
+    writer = AppendBlobWriter(
+        azurite, "sleeper", age_s=30, size_bytes=1 << 20, vouched_since=lambda: None
+    )
+    writer.probe()
+    writer.append([record(b"n", b"[]")], 0)
+    blobs = OpenBlobs(azurite, abandoned_s=0)
+    [name] = blobs.names()
+
+    with blobs.taking(name) as data:
+        assert data is not None
+        with pytest.raises(OSError, match="LeaseIdMissing"):
+            writer.append([record(b"n", b"[]")], 0)
+        with OpenBlobs(azurite, abandoned_s=0).taking(name) as second:
+            assert second is None
+    assert writer.close_in() is None
+    writer.append([record(b"n", b"[]")], 0)
+    writer.close()
+
+    [another] = OpenBlobs(azurite).names()
+    assert another > name
+
+
+@pytest.mark.slow
+def test_without_its_container_a_receiver_answers_503_and_says_why(
+    tmp_path: Path, azurite: str
+) -> None:
+    with running(
+        tmp_path / "home",
+        wait=False,
+        ship_to="abfs://nowhere/outlook",
+        open_segment="append_blob",
+    ) as receiver:
+        assert b"ContainerNotFound" in receiver.wait_ready(503).body or receiver.wait_ready(503)
+        refused = receiver.post(post_of(item(key_of(tmp_path / "home"), "refused")))
+        assert refused.status == 503
+        receiver.stop()
+        assert "staging cannot be written: the append blob was refused" in receiver.log()
+        assert AZURITE_KEY not in receiver.log()
 
 
 @pytest.mark.slow

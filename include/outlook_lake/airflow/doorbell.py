@@ -22,7 +22,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from outlook_lake.airflow.window import Window
 from outlook_lake.errors import StorageError
-from outlook_lake.receiver.shipping import Store
+from outlook_lake.receiver.append_blob import OpenBlobs
+from outlook_lake.receiver.shipping import Store, store_of
 from outlook_lake.settings import Settings
 
 __all__ = ["WorkWaitingTrigger", "doorbell", "draining"]
@@ -87,7 +88,7 @@ class _Bell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.window = Window(settings)
-        self._store: Store | None = None
+        self._store: Store | OpenBlobs | None = None
 
     def look(self) -> dict[str, int]:
         """How many segments wait, also dead receivers'; 1 for due hints and for wanted rounds."""
@@ -108,11 +109,10 @@ class _Bell:
 
     def _shipped(self) -> int:
         """How many segments wait in the object store, where receivers ship to one."""
-        url = self.settings.receiver.ship_to
-        if not url:
+        if not self.settings.receiver.ship_to:
             return 0
         try:
-            self._store = self._store or Store(url)
+            self._store = self._store or store_of(self.settings.receiver)
             return len(self._store.names())
         except StorageError as error:
             log.error("%s", error)

@@ -30,7 +30,7 @@ from outlook_lake.receiver.segments import (
     ready_segments,
     take_abandoned,
 )
-from outlook_lake.receiver.shipping import collect
+from outlook_lake.receiver.shipping import bring
 from outlook_lake.settings import Settings
 from outlook_lake.state import Database, leases
 from outlook_lake.state.kinds import OF_CHANGE, item_key
@@ -111,7 +111,7 @@ def land(db: Database, settings: Settings, owner: str) -> Landed:
 
 def _collect(settings: Settings) -> None:
     try:
-        collect(settings.receiver.ship_to, settings.staging)
+        bring(settings)
     except StorageError as error:
         # What is here already can be landed meanwhile; the rest waits in the store.
         log.error("shipped segments are left waiting: %s", error)

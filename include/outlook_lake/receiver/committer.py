@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from outlook_lake.receiver.writer import SegmentWriter
-
-__all__ = ["Committer"]
+__all__ = ["Committer", "Writer"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +30,25 @@ STUCK_S = 2.0
 
 STOP_S = 10.0
 """How long a graceful stop waits for the disk."""
+
+
+class Writer(Protocol):
+    """Where records become durable; used in the committer's thread only."""
+
+    def append(self, lines: list[bytes], notifications: int) -> None:
+        """Make these records durable, or raise OSError."""
+
+    def close_in(self) -> float | None:
+        """Seconds until the open segment is due; None when none is open."""
+
+    def age_s(self) -> float:
+        """Age of the open segment, seconds; from any thread."""
+
+    def close(self) -> None:
+        """Close the open segment, if there is one."""
+
+    def probe(self) -> None:
+        """Raise OSError when nothing can be stored."""
 
 
 Answered = Callable[[bool], None]
@@ -54,7 +72,7 @@ class Committer:
 
     def __init__(
         self,
-        writer: SegmentWriter,
+        writer: Writer,
         *,
         pending_limit: int,
         on_trouble: Callable[[], None] = lambda: None,

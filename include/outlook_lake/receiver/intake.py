@@ -29,7 +29,8 @@ from outlook_lake.receiver.answers import (
     Answer,
     answer,
 )
-from outlook_lake.receiver.committer import Committer
+from outlook_lake.receiver.append_blob import AppendBlobWriter
+from outlook_lake.receiver.committer import Committer, Writer
 from outlook_lake.receiver.heartbeat import Heartbeat
 from outlook_lake.receiver.keyring import Keyring
 from outlook_lake.receiver.metrics import Metrics
@@ -82,13 +83,7 @@ class Intake:
         name = receiver_id()
         self._heartbeat = Heartbeat(settings.staging, name)
         self._quarantine = Quarantine()
-        self._writer = SegmentWriter(
-            settings.staging,
-            name,
-            age_s=settings.receiver.segment_age_s,
-            size_bytes=settings.receiver.segment_bytes,
-            vouched_since=lambda: self._pulse.vouched_since(graph_us()),
-        )
+        self._writer = _writer_of(settings, name, lambda: self._pulse.vouched_since(graph_us()))
         self._committer = Committer(
             self._writer,
             pending_limit=settings.receiver.pending_limit_bytes,
@@ -96,7 +91,7 @@ class Intake:
             on_commit=self.metrics.observe_commit,
         )
         self._shipper: Shipper | None = None
-        if settings.receiver.ship_to:
+        if settings.receiver.ship_to and settings.receiver.open_segment == "disk":
             self._shipper = Shipper(settings.staging, settings.receiver.ship_to)
         self._ticking: asyncio.Task[None] | None = None
         self._full = False
@@ -285,6 +280,22 @@ class Intake:
     def _quarantine_stored(self, counts: list[Quarantined], durable: bool) -> None:
         if not durable:
             self._quarantine.put_back(counts)
+
+
+def _writer_of(settings: Settings, name: str, vouched_since: Callable[[], int | None]) -> Writer:
+    receiver = settings.receiver
+    age_s, size_bytes = receiver.segment_age_s, receiver.segment_bytes
+    if receiver.open_segment == "append_blob":
+        return AppendBlobWriter(
+            receiver.ship_to,
+            name,
+            age_s=age_s,
+            size_bytes=size_bytes,
+            vouched_since=vouched_since,
+        )
+    return SegmentWriter(
+        settings.staging, name, age_s=age_s, size_bytes=size_bytes, vouched_since=vouched_since
+    )
 
 
 class _ClockUnreadableError(Exception):

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from outlook_lake.errors import StorageError
+from outlook_lake.errors import StorageError, UsageError
+from outlook_lake.receiver.append_blob import OpenBlobs, hush
 from outlook_lake.receiver.segments import (
     SUFFIX,
     ready_folder,
@@ -29,8 +30,9 @@ from outlook_lake.receiver.segments import (
     sync_folder,
     take_abandoned,
 )
+from outlook_lake.settings import ReceiverSettings, Settings
 
-__all__ = ["Shipper", "Store", "collect"]
+__all__ = ["Shipper", "Store", "bring", "collect", "collect_open", "store_of"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Store:
     def __init__(self, url: str) -> None:
         from fsspec.core import url_to_fs
 
+        hush()
         with _in_words("open"):
             self._fs, path = url_to_fs(url.rstrip("/"), skip_instance_cache=True)
         self._folder = f"{path}/ready"
@@ -161,6 +164,23 @@ class Shipper:
                 self._ended.wait(RETRY_S[min(failed, len(RETRY_S)) - 1] if failed else LOOK_S)
 
 
+def store_of(receiver: ReceiverSettings) -> Store | OpenBlobs:
+    """Where receivers leave segments for workers."""
+    if receiver.open_segment == "append_blob":
+        with _in_words("open"):
+            return OpenBlobs(receiver.ship_to)
+    return Store(receiver.ship_to)
+
+
+def bring(settings: Settings) -> int:
+    """Bring what receivers left in the object store, however they write; how many.
+
+    Raises StorageError when the store cannot be read.
+    """
+    way = collect_open if settings.receiver.open_segment == "append_blob" else collect
+    return way(settings.receiver.ship_to, settings.staging)
+
+
 def collect(url: str, staging: Path) -> int:
     """Bring what receivers shipped into `staging/ready`, oldest first; how many.
 
@@ -169,20 +189,32 @@ def collect(url: str, staging: Path) -> int:
     store = Store(url)
     ready = ready_folder(staging)
     names = store.names()[:MOST_AT_ONCE]
-    if not names:
-        return 0
-    ready.mkdir(parents=True, exist_ok=True)
-    brought = []
     for name in names:
         data = store.get(name)
         if data is not None:
-            _write(ready / f".{name}", data)
-            (ready / f".{name}").replace(ready / name)
-            brought.append(name)
+            _bring(ready, name, data)
+            store.remove(name)
+    return len(names)
+
+
+def collect_open(url: str, staging: Path) -> int:
+    """As `collect`, where receivers write to append blobs."""
+    with _in_words("take"):
+        blobs = OpenBlobs(url)
+        brought = 0
+        for name in blobs.names()[:MOST_AT_ONCE]:
+            with blobs.taking(name) as data:
+                if data:
+                    _bring(ready_folder(staging), name, data)
+                    brought += 1
+        return brought
+
+
+def _bring(ready: Path, name: str, data: bytes) -> None:
+    ready.mkdir(parents=True, exist_ok=True)
+    _write(ready / f".{name}", data)
+    (ready / f".{name}").replace(ready / name)
     sync_folder(ready)
-    for name in brought:
-        store.remove(name)
-    return len(brought)
 
 
 def _put_locally(target: Path, data: bytes) -> None:
@@ -210,7 +242,7 @@ def _in_words(doing: str) -> Iterator[None]:
     """Whatever a file system raises, as ours; its text may hold a URL with a signature."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, UsageError):
         raise
     except Exception as error:
         raise StorageError(

@@ -68,6 +68,12 @@ class ReceiverSettings:
     ship_to: str = knob(
         "", "URL", "closed segments go to this object store (abfs://…); empty = a shared disk"
     )
+    open_segment: str = knob(
+        "disk",
+        "",
+        "what a receiver writes to: its disk, or an append blob in ship_to",
+        one_of=("disk", "append_blob"),
+    )
     notification_url: str = knob(
         "", "URL", "public https address Graph posts to; the demo sets its own"
     )
