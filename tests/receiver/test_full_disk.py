@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,79 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small file system needs root; the limit on file size covers it")
     yield mounted
     subprocess.run(["umount", "-l", str(mounted)], check=True)
+
+
+def remount(folder: Path, how: str) -> None:
+    """Tried again while a segment is open for writing."""
+    command = ["mount", "-o", f"remount,{how}", str(folder)]
+    deadline = time.monotonic() + 10
+    while subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_disk_that_became_read_only_answers_503_until_it_takes_data_again(
+    tmp_path: Path, tiny_disk: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    settings_of(home).staging.symlink_to(tiny_disk)
+    with running(home, segment_age_s=0.05) as receiver:
+        key = key_of(home)
+        assert receiver.post(post_of(item(key, "before"))).status == 202
+        remount(tiny_disk, "ro")
+
+        assert receiver.post(post_of(item(key, "refused"))).status == 503
+        assert b"Read-only file system" in receiver.wait_ready(503).body
+        assert b"outlook_receiver_ready 0" in receiver.get("/metrics").body
+
+        remount(tiny_disk, "rw")
+        receiver.wait_ready(200)
+        assert receiver.post(post_of(item(key, "after"))).status == 202
+        receiver.stop()
+        assert "staging cannot be written: Read-only file system" in receiver.log()
+
+    assert landed(home).items() == ["before", "after"]
+
+
+def test_a_volume_that_went_away_is_answered_503_and_its_mount_point_takes_nothing(
+    tmp_path: Path, tiny_disk: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    settings_of(home).staging.symlink_to(tiny_disk)
+    with running(home, segment_age_s=30) as receiver:
+        key = key_of(home)
+        assert receiver.post(post_of(item(key, "before"))).status == 202
+        subprocess.run(["umount", "-l", str(tiny_disk)], check=True)
+
+        for number in range(3):
+            assert receiver.post(post_of(item(key, f"refused-{number}"))).status == 503
+        assert b"another volume" in receiver.wait_ready(503).body
+        receiver.stop()
+        assert "staging cannot be written" in receiver.log()
+
+    assert landed(home).items() == []
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tiny_disk)], check=True)
+
+
+@pytest.mark.parametrize("way", ["removed", "renamed"])
+def test_staging_that_vanishes_is_answered_503_and_made_anew(tmp_path: Path, way: str) -> None:
+    staging = settings_of(tmp_path).staging
+    with running(tmp_path, segment_age_s=30) as receiver:
+        key = key_of(tmp_path)
+        assert receiver.post(post_of(item(key, "before"))).status == 202
+        staging.rename(tmp_path / "elsewhere")
+        if way == "removed":
+            shutil.rmtree(tmp_path / "elsewhere")
+
+        assert receiver.post(post_of(item(key, "refused"))).status == 503
+        receiver.wait_ready(200)
+        assert receiver.post(post_of(item(key, "after"))).status == 202
+        receiver.stop()
+        assert "the open segment was removed under the receiver" in receiver.log()
+
+    assert landed(tmp_path).items() == ["after"]
 
 
 def test_a_full_disk_answers_503_and_every_202_is_kept(tmp_path: Path, tiny_disk: Path) -> None:

@@ -53,6 +53,7 @@ class SegmentWriter:
         self._size_bytes = size_bytes
         self._vouched_since = vouched_since
         self._sync = sync
+        self._device: int | None = None
         self._fd = -1
         self._path = self._open
         self._named_at = 0
@@ -71,8 +72,7 @@ class SegmentWriter:
             self._sync(self._fd)
             if self._good == 0:
                 sync_folder(self._open)
-            if os.fstat(self._fd).st_nlink == 0:
-                raise OSError("the open segment was removed under the receiver")
+            self._check_place()
         except BaseException:
             self._give_up()
             raise
@@ -111,8 +111,7 @@ class SegmentWriter:
 
     def probe(self) -> None:
         """Whether staging takes data at all; raises OSError when it does not."""
-        self._open.mkdir(parents=True, exist_ok=True)
-        self._ready.mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         sync_folder(self._open.parent)
         path = self._open / f".probe-{self._receiver}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -123,10 +122,30 @@ class SegmentWriter:
             os.close(fd)
             path.unlink(missing_ok=True)
 
-    def _create(self) -> bytes:
-        """Open and lock a new segment; the header goes out with the first records."""
+    def _check_place(self) -> None:
+        """What was written counts only where landing will look for it."""
+        try:
+            here = self._path.stat()
+        except OSError:
+            raise OSError("the open segment was removed under the receiver") from None
+        mine = os.fstat(self._fd)
+        if (here.st_ino, here.st_dev) != (mine.st_ino, mine.st_dev):
+            raise OSError("the open segment was replaced under the receiver")
+
+    def _make_folders(self) -> None:
         self._open.mkdir(parents=True, exist_ok=True)
         self._ready.mkdir(parents=True, exist_ok=True)
+        device = self._open.stat().st_dev
+        if self._device is None:
+            self._device = device
+        elif self._device != device:
+            # The empty mount point of a volume that went away would take everything, and nobody
+            # would ever find it there.
+            raise OSError("staging is on another volume than at the start; restart if it is meant")
+
+    def _create(self) -> bytes:
+        """Open and lock a new segment; the header goes out with the first records."""
+        self._make_folders()
         while True:
             self._named_at = max(self._named_at + 1, machine_us())
             self._path = self._open / f"{self._named_at:016d}-{self._receiver}{SUFFIX}"
