@@ -4,8 +4,8 @@
     starlette  the same with Starlette
     floor      an httptools protocol that decodes, proves, strips and commits in groups, with
                the least code that can: what Python could do without any of our promises
-    redis      our front (the same checks), one XADD a POST to a Redis with appendfsync always
-    postgres   our front, one INSERT a POST into PostgreSQL, over 16 connections
+    redis      our own front and checks, one XADD a POST to a Redis with appendfsync always
+    postgres   the same, one INSERT a POST into PostgreSQL, over 16 connections
 
 All but the floor run under uvicorn with the receiver's own options.
 """
@@ -27,7 +27,12 @@ from typing import Any
 import httptools
 import msgspec
 
+from outlook_lake.receiver.answers import ACCEPTED, READY, Answer
+from outlook_lake.receiver.app import Receiver
+from outlook_lake.receiver.intake import Answered, Intake
 from outlook_lake.receiver.keyring import Keyring
+from outlook_lake.receiver.protocol import Doorkeeper, protocol_of
+from outlook_lake.receiver.quick import Quick
 from outlook_lake.receiver.sifting import sift
 from outlook_lake.settings import Settings
 
@@ -63,24 +68,44 @@ def starlette() -> Any:
     return Starlette(routes=[Route("/notifications", take, methods=["POST"])])
 
 
-class Front:
-    """The receiver's checks before another store."""
+class Stored(Intake):
+    """The receiver's own front and checks, before another store."""
 
     def __init__(self, open_store: Callable[[], Awaitable[Store]]) -> None:
-        self._keyring = Keyring(Settings.load().keys)
+        settings = Settings.load()
+        super().__init__(settings)
         self._open_store = open_store
-        self._store: Store | None = None
+        self._keys = Keyring(settings.keys)
+        self._short_way = Quick(self._keys)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            self._store = await self._open_store()
-            await _lifespan(receive, send)
-            return
-        assert self._store is not None
-        body = await _body(receive)
-        await self._store(sift(body, self._keyring, time.time_ns() // 1000, None).line)
-        await send(_START)
-        await send(_END)
+    async def startup(self) -> None:
+        self._store = await self._open_store()
+
+    async def shutdown(self) -> None:
+        """Nothing of ours is open."""
+
+    def readiness(self) -> Answer:
+        return READY
+
+    def take(self, body: bytes, answered: Answered) -> None:
+        now = time.time_ns() // 1000
+        sifted = self._short_way.sift(body, now, None) or sift(body, self._keys, now, None)
+        task = asyncio.get_running_loop().create_task(self._keep(sifted.line, answered))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, line: bytes, answered: Answered) -> None:
+        await self._store(line)
+        answered(ACCEPTED)
+
+
+def receiver_before(open_store: Callable[[], Awaitable[Store]]) -> Receiver:
+    """The receiver with another store behind it."""
+    made = Receiver(Settings.load())
+    made.intake = Stored(open_store)
+    made.startup, made.shutdown = made.intake.startup, made.intake.shutdown
+    return made
 
 
 async def redis_store() -> Store:
@@ -256,17 +281,19 @@ def main() -> None:
     made: dict[str, Callable[[], Any]] = {
         "bare": lambda: bare,
         "starlette": starlette,
-        "redis": lambda: Front(redis_store),
-        "postgres": lambda: Front(postgres_store),
+        "redis": lambda: receiver_before(redis_store),
+        "postgres": lambda: receiver_before(postgres_store),
     }
+    app = made[given.kind]()
+    own_way = isinstance(app, Receiver)
     uvicorn.run(
-        made[given.kind](),
+        app,
         host="127.0.0.1",
         port=given.port,
         loop="uvloop",
-        http="httptools",
+        http=protocol_of(Doorkeeper(app.intake, 4096)) if own_way else "httptools",
         ws="none",
-        lifespan="on" if given.kind in ("redis", "postgres") else "auto",
+        lifespan="on" if own_way else "auto",
         access_log=False,
         server_header=False,
         log_level="warning",
