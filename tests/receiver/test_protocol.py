@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from outlook_lake.receiver.serve import MOST_CONNECTIONS
 from tests.support.receiver import (
     RunningReceiver,
     item,
@@ -170,6 +172,33 @@ def test_a_head_without_end_is_cut_off(receiver: RunningReceiver, tmp_path: Path
     assert receiver.post(post_of(item(key_of(tmp_path), "fine"))).status == 202
     receiver.stop()
     assert landed(tmp_path).refused() == {"too_large": 1}
+
+
+@pytest.mark.slow
+def test_one_connection_too_many_is_answered_503_and_the_others_go_on(
+    receiver: RunningReceiver, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + 200
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip("this system does not let us open so many connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    key = key_of(tmp_path)
+    lines = [dial(receiver) for _ in range(MOST_CONNECTIONS)]
+    try:
+        lines[-1].sendall(whole(post_of(item(key, "the-last"))))  # all are accepted by now
+        assert statuses(lines[-1].recv(65536)) == [202]
+        with dial(receiver) as line:
+            assert statuses(read_all(line)) == [503]
+        lines[0].sendall(whole(post_of(item(key, "the-first"))))
+        assert statuses(lines[0].recv(65536)) == [202]
+    finally:
+        for line in lines:
+            line.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    receiver.stop()
+    assert landed(tmp_path).items() == ["the-last", "the-first"]
 
 
 @pytest.mark.slow

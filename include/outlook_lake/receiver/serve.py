@@ -61,4 +61,5 @@ def _most_connections() -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < allowed:
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
-    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(MOST_CONNECTIONS, soft - SPARE_FILES))
