@@ -74,3 +74,25 @@ def test_renewing_prolongs_what_is_held_and_nothing_that_was_lost(db: Database):
     with db.read() as connection:
         until = connection.scalar(text("SELECT lease_until FROM mailbox WHERE mailbox_id = 1"))
     assert until >= before + 60_000_000
+
+
+def to_prime(db: Database) -> list[int]:
+    chosen: dict[str, Any] = {"state": "live", "most": 10, "tenants": ["ours", "theirs"]}
+    return sorted(one.mailbox_id for one in leases.claim_in_state(db, "prime", 9, **chosen))
+
+
+def hint_became_due(db: Database, seconds_ago: float) -> None:
+    at = clock.machine_us() - int(seconds_ago * 1_000_000)
+    with db.write() as connection:
+        connection.execute(text("UPDATE hint SET due_at = :at WHERE mailbox_id = 1"), {"at": at})
+
+
+def test_a_mailbox_whose_hint_just_became_due_is_left_to_the_stream(db: Database):
+    hint_became_due(db, 0.5)
+    assert to_prime(db) == [2]
+    assert 1 in claim(db, "stream")
+
+
+def test_priming_goes_on_where_no_stream_comes_for_a_due_hint(db: Database):
+    hint_became_due(db, leases.FRESH_S + 1)
+    assert to_prime(db) == [1, 2]

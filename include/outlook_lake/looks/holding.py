@@ -19,14 +19,21 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def renewing(db: Database, owner: str, settings: Settings) -> AsyncIterator[None]:
-    """Prolong all leases of an owner in the background, every `stream.renew_s`."""
+async def renewing(
+    db: Database, owner: str, settings: Settings, *, lease_s: float | None = None
+) -> AsyncIterator[None]:
+    """Prolong all leases of an owner in the background, every `stream.renew_s`.
+
+    `lease_s` when they are shorter than `stream.lease_s`: then three times in each.
+    """
+    lasts_s = lease_s or settings.stream.lease_s
+    every_s = min(settings.stream.renew_s, lasts_s / 3)
 
     async def renew() -> None:
         while True:
-            await asyncio.sleep(settings.stream.renew_s)
+            await asyncio.sleep(every_s)
             try:
-                await asyncio.to_thread(leases.renew, db, owner, settings.stream.lease_s)
+                await asyncio.to_thread(leases.renew, db, owner, lasts_s)
             except SQLAlchemyError as error:
                 # Leases that run out meanwhile are lost at the commit, and nothing else is.
                 log.warning("leases could not be renewed: %s", type(error).__name__)

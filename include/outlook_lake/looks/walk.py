@@ -62,6 +62,9 @@ REFUSED_WAIT_S = 60.0
 EXPIRED_LIMIT = 3
 """A folder whose delta expires more often in one walk is left for the next."""
 
+COMMIT_PAGES = 5
+"""So many pages of rows share a commit: comparing five costs little more than comparing one."""
+
 PASSES_LIMIT = 5
 """Passes of one walk over all folders before it proves nothing and is left for the next."""
 
@@ -146,18 +149,25 @@ class Walk:
 
     async def _walk(self, lease: Lease) -> None:
         began = time.monotonic()
+        enough = COMMIT_PAGES * self._walker.settings.graph.page_size
         observed = Observed(lease, keep=True)
         if self._todo is None:
             self._todo = await self._folders(lease, observed)
             await self._rules(observed)
         while self._todo:
-            page = await self._page(observed, self._todo[0])
+            try:
+                page = await self._page(observed, self._todo[0])
+            except (ThrottledError, TransientGraphError):
+                # The pages before it were good: a Graph that often fails must not hold up a walk.
+                if observed.rows:
+                    await self._commit(observed)
+                raise
             if page is None or page.done:
                 self._todo.pop(0)
                 if not self._todo and not await self._another_pass(lease, observed):
                     break
             must_yield = await asyncio.to_thread(self._must_yield, lease, began)
-            if must_yield or len(observed.rows) >= self._walker.settings.graph.page_size:
+            if must_yield or len(observed.rows) >= enough:
                 observed.keep = not must_yield
                 await self._commit(observed)
                 if must_yield:
@@ -335,7 +345,8 @@ class Walk:
         self._started_at = self._started_at or page.date_us
         self._last_date = page.date_us
         folder.link, folder.stored = page.delta_link or page.next_link, False
-        self._absences.show(folder.folder_no, page.keys)
+        if not self._priming:  # which misses nothing, and shows all there is
+            self._absences.show(folder.folder_no, page.keys)
         if folder.resync:
             folder.shown.update(page.keys)
         folder.whole = folder.whole and page.whole

@@ -19,6 +19,10 @@ __all__ = ["Lease", "claim_due", "claim_in_state", "named", "release", "renew"]
 
 NAMED_LEASE_S = 60.0
 
+FRESH_S = 10.0
+"""So long (machine time) a due hint keeps its mailbox free for the stream; when none has come by
+then, none runs, and whoever primes goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -62,6 +66,8 @@ IN_STATE = """
     SELECT m.mailbox_id FROM mailbox m
     WHERE m.state = :state AND m.pause_until <= :now {only}
       AND (m.lease_until < :now OR m.lease_by = :owner)
+      AND NOT EXISTS (SELECT 1 FROM hint h WHERE h.mailbox_id = m.mailbox_id
+                      AND h.due_at <= :now AND h.due_at > :fresh)
     ORDER BY m.lease_until, m.mailbox_id LIMIT :most {locked}
 """
 
@@ -102,8 +108,12 @@ def claim_in_state(
     most: int,
     tenants: Collection[str],
 ) -> list[Lease]:
-    """Lease up to `most` mailboxes of these tenants in a state, those untouched longest first."""
+    """Lease up to `most` mailboxes of these tenants in a state, those untouched longest first.
+
+    Live work outranks this: a mailbox with a hint that became due just now is left to the stream.
+    """
     only, values = _only(tenants)
+    values["fresh"] = clock.machine_us() - int(FRESH_S * 1_000_000)
     query = IN_STATE.format(only=only, locked="" if db.is_sqlite else "FOR UPDATE SKIP LOCKED")
     return _claim(db, query, owner, lease_s, values | {"state": state, "most": most})
 

@@ -22,6 +22,12 @@ from outlook_lake.steps.streaming import stop_requested
 
 __all__ = ["prime", "streams_of", "troubles_of", "walker_of"]
 
+LEASE_S = 9.0
+"""Machine time: shorter than the stream's, so that a killed priming soon lets the stream at a
+mailbox in which people work. A lease that runs out early costs a page read again."""
+
+IDLE_S = 0.1
+
 
 async def prime(
     app: Application, until_idle: bool = True, tenant: str | None = None
@@ -34,7 +40,11 @@ async def prime(
     owner = f"{app.run_id}:prime"
     began = time.monotonic()
     primed = 0
-    async with app.tenants(tenant) as works, renewing(app.db, owner, app.settings):
+    lease_s = min(LEASE_S, app.settings.stream.lease_s)
+    async with (
+        app.tenants(tenant) as works,
+        renewing(app.db, owner, app.settings, lease_s=lease_s),
+    ):
         for work in works.values():
             work.client.widen(AT_ONCE)
         applier = Applier(app.db, app.settings, lane="prime", run_id=owner)
@@ -47,7 +57,7 @@ async def prime(
                     leases.claim_in_state,
                     app.db,
                     owner,
-                    app.settings.stream.lease_s,
+                    lease_s,
                     state="priming",
                     most=AT_ONCE,
                     tenants=works.keys() - refused.keys(),
@@ -65,7 +75,7 @@ async def prime(
                 if not held:
                     if not until_idle or not _left(app, works.keys() - refused.keys()):
                         break
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(IDLE_S)
             applied = committer.applied
     return {
         "primed": primed,
