@@ -137,6 +137,12 @@ class Connection(HttpToolsProtocol):
             return
         if self._is_usual():
             self._began = time.monotonic()
+            intake = self.keeper.intake
+            if intake.held_bytes > intake.held_limit // 2:
+                # Those whose bodies are half here finish first; a new one hears at once.
+                self._count(intake.give_up())
+                self._end(UNAVAILABLE)
+                return
             if self._version is None:
                 self._version = self.parser.get_http_version()
             self._keep_alive = self._version != "1.0" and self.parser.should_keep_alive()
