@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,39 @@ async def test_a_run_that_is_out_of_time_says_what_is_left(db: Database, setting
     walks = {1: Steps(left=10**9)}
     ran = await run_walks(db, settings, "test", walks, TENANTS, stop=lambda: False, limit_s=0.2)
     assert (ran.done, ran.left) == (set(), 1)
+
+
+@dataclass
+class Last(Steps):
+    """Is done when another has ended."""
+
+    other: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def go_on(self, lease: Lease) -> None:
+        await self.other.wait()
+        self.done = True
+
+
+@dataclass
+class Other(Last):
+    """The one that is waited for."""
+
+    async def go_on(self, lease: Lease) -> None:
+        self.left -= 1
+        self.done = self.left <= 0
+        if self.done:
+            self.other.set()
+
+
+@pytest.mark.usefixtures("two_tenants")
+async def test_nobody_waits_for_the_slowest_walk(db: Database, settings: Settings):
+    slowest = Last()
+    walks = {1: slowest, 2: Steps(), 3: Steps(), 4: Other(left=3, other=slowest.other)}
+    async with asyncio.timeout(10):
+        ran = await run_walks(
+            *(db, settings, "test", walks, TENANTS), stop=lambda: False, limit_s=20, at_once=2
+        )
+    assert ran.done == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(

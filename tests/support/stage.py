@@ -125,8 +125,21 @@ class Stage:
             killed=killed,
         )
 
-    def start_simulator(self, mailboxes: int, *, history: int, back: str, speed: float) -> None:
-        """Start (or restart, with its state) the simulator."""
+    def start_simulator(
+        self,
+        mailboxes: int,
+        *,
+        history: int,
+        back: str,
+        speed: float,
+        large: int = 0,
+        latency_ms: float = 8.0,
+    ) -> None:
+        """Start (or restart, with its state) the simulator.
+
+        `large`: messages of one more mailbox, the last of `users`; none without. `latency_ms`:
+        how long a request takes.
+        """
         command = [
             *(sys.executable, "-m", "graph_simulator"),
             *("--port", str(self.simulator_port), "--tls-port", str(self.tls_port)),
@@ -134,13 +147,13 @@ class Stage:
             *("--clock-file", self.environ["OUTLOOK_LAKE_CLOCK"]),
             *("--start-back", back, "--speed", str(speed)),
             *("--history", str(history)),
+            *("--request-latency", str(latency_ms)),
         ]
         self._start("simulator", command)
         self._wait_http(f"http://127.0.0.1:{self.simulator_port}/simulator/stats")
         if not self.users:
-            made = self.call(
-                "POST", "tenants", {"domain": DOMAIN, "mailboxes": mailboxes, "seed": 7}
-            )
+            wanted = {"domain": DOMAIN, "mailboxes": mailboxes, "seed": 7}
+            made = self.call("POST", "tenants", wanted | ({"large": large} if large else {}))
             self.users = made["users"]
             self.environ["OUTLOOK_LAKE_CONN_OUTLOOK_DEFAULT"] = json.dumps(
                 {
@@ -218,6 +231,8 @@ def stage(
     history: int = 10,
     back: str = "PT6H",
     speed: float = 1.0,
+    large: int = 0,
+    latency_ms: float = 8.0,
     **environ: str,
 ) -> Iterator[Stage]:
     """A stage with everything up and the steps' environment set, taken down at the end."""
@@ -245,7 +260,14 @@ def stage(
     (home / "simulator").mkdir(parents=True)
     before = dict(os.environ)
     try:
-        made.start_simulator(mailboxes, history=history, back=back, speed=speed)
+        made.start_simulator(
+            mailboxes,
+            history=history,
+            back=back,
+            speed=speed,
+            large=large,
+            latency_ms=latency_ms,
+        )
         made.start_receiver()
         os.environ.update(made.environ)
         yield made

@@ -1,7 +1,6 @@
 """Many walks side by side: all go on until done, given up, or out of time.
 
-    walks ─▶ as many as there are places ─▶ lease ─▶ go_on ─▶ done · gave up · to the end of
-                                                              the line
+    line ─▶ a place is free ─▶ lease ─▶ go_on ─▶ done · gave up · to the end of the line
 
 One tenant's trouble stays its own: its walks end, it is named in `troubles`, the others go on.
 """
@@ -27,6 +26,9 @@ AT_ONCE = 32
 """Mailboxes walked at a time; each has at most a few requests in flight."""
 
 IDLE_S = 0.2
+
+REFILL = 4
+"""Places are given out anew when a quarter of them is free."""
 
 
 class Resumable(Protocol):
@@ -62,34 +64,90 @@ async def run_walks(
     *,
     stop: Callable[[], bool],
     limit_s: float,
+    at_once: int = AT_ONCE,
 ) -> Ran:
     """Go on with every walk (mailbox id → walk) until all are done or given up.
 
     `tenants` names the tenant of each mailbox. Ends early when `stop` says so, and after
-    `limit_s` (machine time). `owner`'s leases must be kept by `renewing`.
+    `limit_s` (machine time); those that are going then end first. `owner`'s leases must be kept
+    by `renewing`.
     """
-    ran = Ran()
     began = time.monotonic()
-    line = dict(walks)
-    while line and not stop() and time.monotonic() - began < limit_s:
+    line = _Line(db, settings, owner, dict(walks), tenants)
+    try:
+        while line.waiting or line.going:
+            over = stop() or time.monotonic() - began >= limit_s
+            if over and not line.going:
+                break
+            free = at_once - len(line.going)
+            # A lease is a transaction: some are taken together, and nobody waits for the slowest.
+            if not over and free >= at_once // REFILL:
+                await line.start(free)
+            await line.step()
+    finally:
+        await line.break_off()
+    line.ran.left = len(line.waiting)
+    return line.ran
+
+
+@dataclass(slots=True)
+class _Line:
+    """Walks that wait for a place, and those that have one."""
+
+    db: Database
+    settings: Settings
+    owner: str
+    waiting: dict[int, Resumable]
+    tenants: Mapping[int, str]
+    ran: Ran = field(default_factory=Ran)
+    going: dict[asyncio.Task[None], tuple[Lease, Resumable]] = field(default_factory=dict)
+
+    async def start(self, places: int) -> None:
+        """Let up to so many go on that may be asked now."""
         now = clock.machine_us()
-        some = list(islice((m for m, walk in line.items() if walk.resume_at <= now), AT_ONCE))
-        held = await asyncio.to_thread(leases.claim_these, db, owner, settings.stream.lease_s, some)
-        ran.troubles |= await refused_tokens(
-            held, (line[one.mailbox_id].go_on(one) for one in held)
-        )
-        for mailbox_id in some:
-            walk = line.pop(mailbox_id)
-            if walk.done:
-                ran.done.add(mailbox_id)
-            elif walk.gave_up or tenants[mailbox_id] in ran.troubles:
-                ran.gave_up += 1
-            else:
-                line[mailbox_id] = walk  # to the end of the line
-        if not held:
+        ready = (m for m, walk in self.waiting.items() if walk.resume_at <= now)
+        some = list(islice(ready, places))
+        for mailbox_id in [m for m in some if self.tenants[m] in self.ran.troubles]:
+            del self.waiting[mailbox_id]
+            some.remove(mailbox_id)
+            self.ran.gave_up += 1
+        if not some:
+            return
+        lease_s = self.settings.stream.lease_s
+        held = await asyncio.to_thread(leases.claim_these, self.db, self.owner, lease_s, some)
+        for lease in held:
+            walk = self.waiting.pop(lease.mailbox_id)
+            self.going[asyncio.create_task(walk.go_on(lease))] = (lease, walk)
+        for mailbox_id in set(some) - {lease.mailbox_id for lease in held}:
+            self.waiting[mailbox_id] = self.waiting.pop(mailbox_id)  # somebody else has it
+
+    async def step(self) -> None:
+        """Wait until one gives its mailbox back, but not long; what is everybody's is raised."""
+        if not self.going:
             await asyncio.sleep(IDLE_S)
-    ran.left = len(line)
-    return ran
+            return
+        ended, _ = await asyncio.wait(
+            self.going, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended:
+            lease, walk = self.going.pop(task)
+            error = task.exception()
+            if isinstance(error, TokenRefusedError):
+                self.ran.troubles[lease.tenant_id] = str(error)
+            elif error is not None:
+                raise error
+            if walk.done:
+                self.ran.done.add(lease.mailbox_id)
+            elif walk.gave_up or lease.tenant_id in self.ran.troubles:
+                self.ran.gave_up += 1
+            else:
+                self.waiting[lease.mailbox_id] = walk  # to the end of the line
+
+    async def break_off(self) -> None:
+        """End those that are going still: there are none unless something was raised."""
+        for task in self.going:
+            task.cancel()
+        await asyncio.gather(*self.going, return_exceptions=True)
 
 
 async def refused_tokens(
