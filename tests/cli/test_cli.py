@@ -21,7 +21,7 @@ from outlook_lake.lake import layout
 from outlook_lake.lake.export import export
 from outlook_lake.settings import Settings
 from outlook_lake.state.database import Database
-from outlook_lake.state.tables import mailbox, quarantine
+from outlook_lake.state.tables import mailbox, quarantine, tenant
 from tests.support import lake
 from tests.support.audit import Story
 
@@ -290,6 +290,16 @@ def journal(tmp_path: Path) -> Path:
 
 def watch(db: Database) -> None:
     with db.write() as connection:
+        connection.execute(
+            tenant.insert().values(
+                tenant_id=lake.TENANT,
+                domain_id="acme",
+                conn_id="acme",
+                cloud="global",
+                internal_domains=[],
+                state="live",
+            )
+        )
         connection.execute(
             mailbox.insert().values(
                 tenant_id=lake.TENANT,

@@ -61,7 +61,11 @@ def test_no_secret_token_or_address_is_in_a_log_a_note_an_xcom_or_a_rendered_fie
     simulator = demo.stage.simulator
     tenant = simulator.call("GET", "/simulator/tenants")["tenants"][0]
     someone = tenant["users"][0]["address"].partition("@")[0]
-    places = ["airflow", "run", "receipts", "log", "lake", "staging"]
+    places = [
+        name
+        for name in ("airflow", "run", "receipts", "log", "lake", "staging")
+        if (demo.home / name).exists()
+    ]
     for what, words in {
         "the client secret": ["-F", tenant["client_secret"]],
         "an access token": ["-E", r"eyJ[A-Za-z0-9_-]+\.eyJ"],

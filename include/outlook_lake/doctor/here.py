@@ -79,7 +79,12 @@ def check_database(report: Report, settings: Settings) -> Database | None:
             tenants = connection.execute(select(func.count()).select_from(tenant)).scalar_one()
             boxes = connection.execute(select(func.count()).select_from(mailbox)).scalar_one()
     except OutlookLakeError as error:
-        report.fail("database", f"{where}: {error}", "See docs/operate/deploy.md, State database.")
+        report.fail(
+            "database",
+            f"{where}: {error}",
+            "Check that OUTLOOK_LAKE_DATABASE_URL is right and the server runs; "
+            "docs/operate/deploy.md, State database, says more.",
+        )
         return None
     except ImportError as error:
         report.fail(
