@@ -69,9 +69,9 @@ def test_a_token_that_differs_in_one_thing_is_refused_for_it(changed: dict[str, 
     assert told(ISSUER.token(1, **changed)) == reason
 
 
-@pytest.mark.parametrize("skewed", [{"exp": NOW - 100}, {"nbf": NOW + 100}])
-def test_clocks_may_differ_by_minutes(skewed: dict[str, Any]):
-    assert told(ISSUER.token(2, **skewed)) is None
+@pytest.mark.parametrize(("claim", "off"), [("exp", -100), ("nbf", 100)])
+def test_clocks_may_differ_by_minutes(claim: str, off: int):
+    assert told(ISSUER.token(2, **{claim: int(time.time()) + off})) is None
 
 
 def test_a_national_cloud_has_its_own_issuers():

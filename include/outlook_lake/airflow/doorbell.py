@@ -15,16 +15,18 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from outlook_lake.airflow.window import Window
 from outlook_lake.errors import StorageError
-from outlook_lake.receiver.append_blob import OpenBlobs
-from outlook_lake.receiver.shipping import Store, store_of
 from outlook_lake.settings import Settings
+
+if TYPE_CHECKING:
+    from outlook_lake.receiver.append_blob import OpenBlobs
+    from outlook_lake.receiver.shipping import Store
 
 __all__ = ["WorkWaitingTrigger", "doorbell", "draining"]
 
@@ -112,6 +114,9 @@ class _Bell:
         if not self.settings.receiver.ship_to:
             return 0
         try:
+            # Every component imports this room, and only the doorbell needs a store.
+            from outlook_lake.receiver.shipping import store_of
+
             self._store = self._store or store_of(self.settings.receiver)
             return len(self._store.names())
         except StorageError as error:
